@@ -672,11 +672,11 @@ def upstream_error(status: int, headers: Mapping[str, str], body: bytes) -> Prox
     `headers` needs only .get("retry-after"). A context overflow comes back as
     ContextOverflow, everything else as UpstreamError with the upstream's status.
     """
+    text = body.decode("utf-8", "replace")
     try:
-        error = _words_in(json.loads(body.decode("utf-8", "replace")))
+        error = _words_in(json.loads(text))
     except (ValueError, RecursionError):
-        text = body[:MAX_PAGE].decode("utf-8", "replace")
-        error = ErrorWords(_words_in_text(text))
+        error = ErrorWords(_words_in_text(text[:MAX_PAGE]))
     if not error.words:
         error = error._replace(words=f"the upstream answered {status} without a word")
     if not 400 <= status < 600:
@@ -950,6 +950,13 @@ def loads_object(raw: bytes) -> JSON:
     return value
 
 
+def read_object(raw: bytes) -> JSON:
+    """The JSON object in `raw`; {} = there is none."""
+    with contextlib.suppress(BadRequest):
+        return loads_object(raw)
+    return {}
+
+
 def dumps(value: Any) -> bytes:
     """Encode as compact UTF-8; total over whatever loads() returned."""
     # What UTF-8 cannot say is a lone surrogate, and \udc80 is also JSON's spelling.
@@ -1142,11 +1149,15 @@ class SSEEvent(NamedTuple):
     data: bytes
 
 
-def encode_sse(event: str, obj: Any) -> bytes:
-    """Encode one event; an empty name gives a bare data line, as OpenAI has it."""
-    if event:
-        return b"event: %b\ndata: %b\n\n" % (event.encode("utf-8"), dumps(obj))
-    return b"data: %b\n\n" % dumps(obj)
+def frame_event(name: str, data: bytes) -> bytes:
+    """One event; an empty name gives bare data lines, as OpenAI has them."""
+    head = b"event: %b\n" % name.encode("utf-8") if name else b""
+    return b"%bdata: %b\n\n" % (head, data.replace(b"\n", b"\ndata: "))
+
+
+def encode_sse(name: str, obj: Any) -> bytes:
+    """Encode one event."""
+    return frame_event(name, dumps(obj))
 
 
 def event_too_large() -> UpstreamError:
@@ -1648,6 +1659,11 @@ MESSAGES = "/v1/messages"
 CHAT = "/chat/completions"
 RESPONSES = "/responses"
 EMBEDDINGS = "/embeddings"
+# What each client dialect can be served from, best first.
+ENDPOINT_CHOICE = {
+    "anthropic": (MESSAGES, CHAT, RESPONSES), "openai": (CHAT, MESSAGES, RESPONSES),
+    "responses": (RESPONSES, MESSAGES, CHAT),
+}
 
 
 def _strings(obj: JSON, key: str) -> Tuple[str, ...]:
@@ -1689,8 +1705,7 @@ class Model(NamedTuple):
 
 
 # Copilot's own choice of a model for a conversation, at a tenth less (UPSTREAM 22.1).
-# Served as it stands here: without a model, which chat takes (the choice was not to be
-# had).
+# As it stands here where that was not to be had: chat takes requests without a model.
 AUTO = "auto"
 AUTO_MODEL = Model(AUTO, "Auto", "GitHub")
 
@@ -1780,15 +1795,6 @@ def parse_models(reply: Any) -> List[Model]:
     ]
 
 
-# -- endpoints -----------------------------------------------------------------
-
-# What each client dialect can be served from, best first.
-ENDPOINT_CHOICE = {
-    "anthropic": (MESSAGES, CHAT, RESPONSES), "openai": (CHAT, MESSAGES, RESPONSES),
-    "responses": (RESPONSES, MESSAGES, CHAT),
-}
-
-
 # -- names ---------------------------------------------------------------------
 
 FAMILIES = "haiku fable opus sonnet".split()  # Claude Code's short names (CLIENTS 1)
@@ -1821,8 +1827,8 @@ def switched_off(model: Model) -> Forbidden:
     """The refusal of a model whose terms nobody has accepted, or an owner forbids."""
     return Forbidden(
         f"GitHub Copilot has the model {model.id} switched off for this account; "
-        "enable it "
-        "under github.com/settings/copilot, or ask your organisation's administrator.",
+        "enable it under github.com/settings/copilot, or ask your organisation's "
+        "administrator.",
         code="model_disabled",
         should_retry=False,
     )
@@ -1853,7 +1859,6 @@ def _fits(name: str, pattern: str) -> bool:
 
 class Catalogue(List[Model]):
     """An account's models in the upstream's order, and what names mean among them.
-
     `default` is the model for clients that name none, "" = the catalogue's own;
     `renamed` are pairs of a name, with `*` for anything, and the id that it stands for.
     """
@@ -1879,24 +1884,25 @@ class Catalogue(List[Model]):
         kind = "embeddings" if dialect == "embeddings" else "chat"
         if name in ("", "default"):
             return self.default(kind)
-        if kind == "embeddings":
-            return self._named(name, kind)
-        if name.lower() == AUTO:
-            return AUTO_MODEL
-        if name == CODEX_REVIEW:
-            model = self.default()
-            able = [
-                each for each in self if each.offered and RESPONSES in each.endpoints
-            ]
-            return able[0] if able and RESPONSES not in model.endpoints else model
-        if self.auto_only:
-            raise NotFound(
-                "this GitHub Copilot plan is Auto only: GitHub chooses the model, as "
-                "on Copilot Free and Student, and %s cannot be named. Ask for the "
-                "model `auto`, or map the name to it: MODEL_MAP=*=auto"
-                % ascii(name[:100]),
-                code="model_not_found",
-            )
+        if kind == "chat":
+            if name.lower() == AUTO:
+                return AUTO_MODEL
+            if name == CODEX_REVIEW:
+                model = self.default()
+                able = (
+                    each
+                    for each in (model, *self.choices())
+                    if RESPONSES in each.endpoints
+                )
+                return next(able, model)
+            if self.auto_only:
+                raise NotFound(
+                    "this GitHub Copilot plan is Auto only: GitHub chooses the model, "
+                    "as on Copilot Free and Student, and %s cannot be named. Ask for "
+                    "the model `auto`, or map the name to it: MODEL_MAP=*=auto"
+                    % ascii(name[:100]),
+                    code="model_not_found",
+                )
         return self._named(name, kind)
 
     def _named(self, name: str, kind: str) -> Model:
@@ -2016,10 +2022,8 @@ MIN_COMPACT_WINDOW = 60_000  # Claude Code compacts 33,000 below it (CLIENTS 1)
 
 
 def claude_environment(models: Catalogue) -> Dict[str, str]:
-    """The variables that tell Claude Code this account's models, for any shell.
-
-    Families that the account lacks are left out; on an Auto-only plan all are Auto.
-    """
+    """The variables that tell Claude Code this account's models: no families that the
+    account lacks, and Auto for all on an Auto-only plan."""
     env = {}
     chosen = None
     with contextlib.suppress(ProxyError):
@@ -2120,13 +2124,6 @@ class Tool(NamedTuple):
     namespace: str = ""
     own: str = ""
 
-    @property
-    def parameters(self) -> JSON:
-        """The schema as the official client fits it (UPSTREAM 11.5)."""
-        fitted: JSON = {"type": "object", "properties": {}, **self.schema}
-        fitted.pop("$schema", None)
-        return fitted
-
 
 class Conversation(NamedTuple):
     """A whole request in no dialect. Absent settings are None or empty."""
@@ -2154,9 +2151,7 @@ def text_of(parts: Iterable[Any]) -> str:
 
 def given(**fields: Any) -> JSON:
     """The fields that say something; 0 and False do."""
-    return {
-        key: value for key, value in fields.items() if value not in (None, "", {}, [])
-    }
+    return {k: v for k, v in fields.items() if v not in (None, "", {}, [])}
 
 
 def required_word(obj: JSON, key: str, words: Collection[str], path: str) -> str:
@@ -2184,10 +2179,13 @@ def parse_stops(body: JSON, key: str) -> Tuple[str, ...]:
     stops = field(body, key, list, default=())
     for at, stop in enumerate(stops):
         if at == MAX_STOPS or len(expect(stop, str, f"{key}.{at}")) > MAX_STOP:
-            raise BadRequest(
-                f"{key}: at most {MAX_STOPS}, and {MAX_STOP} characters each"
-            )
+            raise BadRequest(f"{key}: at most {MAX_STOPS} of {MAX_STOP} characters")
     return tuple(filter(None, stops))
+
+
+def samplers(body: JSON) -> JSON:
+    """The members of a Conversation that every API calls alike."""
+    return {key: field(body, key, float) for key in ("temperature", "top_p")}
 
 
 # --- tools that are no functions ------------------------------------------------------
@@ -2201,10 +2199,8 @@ INPUT_SCHEMA: JSON = {
 
 
 def custom_tool(name: str, description: str, form: JSON) -> Tool:
-    """A tool of free text as a function of one string; `form` is its `format`.
-
-    A grammar cannot be enforced by a schema, so it is said in words.
-    """
+    """A tool of free text as a function of one string; the grammar in `form`, its
+    `format`, cannot be enforced by a schema and is said in words."""
     words = [description, "Put the whole text into `input`."]
     grammar = object_at(form, "grammar") or form
     rules = text_at(grammar, "definition")
@@ -2237,42 +2233,18 @@ def unwrap_input(arguments: str) -> str:
     return text if isinstance(text, str) and len(wrapped) == 1 else arguments
 
 
-# --- calls and their results ----------------------------------------------------------
-
-NO_RESULT = Text("(no result)")
-ORPHAN = Text("[result of a tool call that is not shown]")
-
-
-def pair_results(turns: Sequence[Turn]) -> Tuple[Turn, ...]:
-    """Put the results of calls right behind them, before anything else that was said.
-
-    Every upstream demands it, and a result for each call (UPSTREAM 10.1, 11.5). A call
-    without one gets an error that says so; a result without a call becomes text.
-    """
-    # By the id of a call: where its result is to stand, a list and the place in it.
-    missing: Dict[str, List[Any]] = collections.defaultdict(list)
-    paired: List[Tuple[str, List[Any]]] = []
-    due: List[Any] = []  # the results for the turn before
-    for role, parts in [*turns, Turn("", ())]:
-        kept = due
-        if role != "user":
-            paired.append(("user", due))
-            kept = []
-        for part in parts:
-            if not isinstance(part, Result):
-                kept.append(part)
-            elif missing[part.call_id]:
-                results, at = missing[part.call_id].pop(0)
-                results[at] = part
-            else:
-                kept += [ORPHAN, *part.parts]
-        paired.append((role, kept))
-        due = []
-        for part in kept:
-            if isinstance(part, Call):
-                missing[part.id].append((due, len(due)))
-                due.append(Result(part.id, (NO_RESULT,), True))
-    return tuple(Turn(role, tuple(parts)) for role, parts in paired if parts)
+def join_turns(turns: Iterable[Turn]) -> Tuple[Turn, ...]:
+    """What a model said in one go is one turn, because thinking must stand before its
+    calls (UPSTREAM 11.6) and results behind them all; what says nothing is none."""
+    joined: List[Turn] = []
+    full = [turn for turn in turns if turn.parts]
+    for role, group in itertools.groupby(full, operator.attrgetter("role")):
+        if role == "assistant":
+            parts = itertools.chain.from_iterable(turn.parts for turn in group)
+            joined.append(Turn(role, tuple(parts)))
+        else:
+            joined += group
+    return tuple(joined)
 
 
 # --- usage ----------------------------------------------------------------------------
@@ -2308,26 +2280,25 @@ class TokenUsage(NamedTuple):
 MOST_COUNTED = 10**15  # a million AI credits; what is larger would not fit a float
 
 
-def count(value: Any) -> int:
-    """A count from the wire: a whole number >= 0, anything else is 0."""
+def count_at(obj: Any, key: str) -> int:
+    """The count `obj[key]` from the wire: a whole number > 0, else 0."""
+    value = obj.get(key) if isinstance(obj, dict) else 0
     return value if type(value) is int and 0 < value <= MOST_COUNTED else 0
 
 
-def openai_usage(usage: Any, cost: Any = None) -> TokenUsage:
-    """Read `usage` of chat completions or Responses, and `copilot_usage` beside it."""
-    usage = usage if isinstance(usage, dict) else {}
+def openai_usage(answer: JSON, event: JSON = {}) -> TokenUsage:
+    """The `usage` of an answer of OpenAI's, the `copilot_usage` of it or `event`."""
+    usage = object_at(answer, "usage")
     kinds = ("prompt", "completion")
     if "input_tokens" in usage:
         kinds = ("input", "output")
-    prompt, output = [count(usage.get(kind + "_tokens")) for kind in kinds]
+    prompt, output = [count_at(usage, kind + "_tokens") for kind in kinds]
     details, more = [object_at(usage, kind + "_tokens_details") for kind in kinds]
-    read = min(count(details.get("cached_tokens")), prompt)
-    write = min(count(details.get("cache_write_tokens")), prompt - read)
-    thought = more.get("reasoning_tokens") or usage.get("reasoning_tokens")
-    nano_aiu = count(typed(cost, "total_nano_aiu", int))
-    return TokenUsage(
-        prompt - read - write, output, read, write, nano_aiu, count(thought)
-    )
+    read = min(count_at(details, "cached_tokens"), prompt)
+    write = min(count_at(details, "cache_write_tokens"), prompt - read)
+    thought = count_at(more, "reasoning_tokens") or count_at(usage, "reasoning_tokens")
+    nano_aiu = count_at((event or answer).get("copilot_usage"), "total_nano_aiu")
+    return TokenUsage(prompt - read - write, output, read, write, nano_aiu, thought)
 
 
 # --- answers --------------------------------------------------------------------------
@@ -2343,7 +2314,7 @@ class Sink(Protocol):
     call(key, call_id, name): a tool call begins; `key` names it where its arguments
         follow in fragments
     arguments(key, fragment)
-    end(reason, usage, stop_sequence=None): the answer is complete: stop, length,
+    end(reason, usage, stop_sequence=""): the answer is complete: stop, length,
         tool_calls or content_filter. With "stop", `stop_sequence` is what the answer
         was cut at, where that is known.
     error(exc): one event, and nothing after it
@@ -2354,14 +2325,14 @@ class Sink(Protocol):
     def __getattr__(self, name: str) -> Any: ...
 
 
-class Reader(Protocol):
+class Reader:
     """Reads one upstream dialect; `finish_reason` is "" until a terminal event came."""
 
-    usage: TokenUsage
-    finish_reason: str
-    stop_sequence: Optional[str]
-    failure: Optional[ProxyError]
-    done: bool  # nothing can follow, the upstream may be left
+    usage = TokenUsage()
+    finish_reason = ""
+    stop_sequence = ""
+    failure: Optional[ProxyError] = None
+    done = False  # nothing can follow, the upstream may be left
 
     def read(self, event: SSEEvent, sink: Sink) -> None:
         """Give one event to `sink`; raises UpstreamError on an error inside it."""
@@ -2370,29 +2341,24 @@ class Reader(Protocol):
 def event_object(event: SSEEvent) -> JSON:
     """The object that an event carries; raises UpstreamError for anything else."""
     try:
-        obj = loads(event.data)
-    except ValueError:
-        obj = None
-    if not isinstance(obj, dict):
-        raise UpstreamError("the upstream sent a broken piece of its answer; try again")
-    return obj
+        return loads_object(event.data)
+    except BadRequest:
+        words = "the upstream sent a broken piece of its answer; try again"
+        raise UpstreamError(words) from None
 
 
 class StopAt:
-    """A Sink before `sink` that ends the answer before the first of `stops`.
-
-    For what upstreams do not do themselves: Responses has no such field, and newer
-    models refuse it on chat (UPSTREAM 22.6). The rest is read for its usage.
-    """
+    """A Sink before `sink` that ends the answer before the first of `stops`, where an
+    upstream does not (UPSTREAM 22.6). The rest is read for its usage."""
 
     def __init__(self, sink: Any, stops: Sequence[str]) -> None:
         self._sink = sink
         self._stops = stops
         self._held = ""  # what may begin a stop sequence
-        self._hit: Optional[str] = None
+        self._hit = ""  # the stop sequence that came
 
     def text(self, text: str) -> None:
-        if self._hit is not None:
+        if self._hit:
             return
         text = self._held + text
         stops = self._stops
@@ -2412,56 +2378,54 @@ class StopAt:
             self._sink.text(self._held)
         self._held = ""
 
-    def end(
-        self, reason: str, usage: TokenUsage, stop_sequence: Optional[str] = None
-    ) -> None:
+    def end(self, reason: str, usage: TokenUsage, stop_sequence: str = "") -> None:
         """End it; what was cut ended well."""
         self._release()
-        if self._hit is not None:
+        if self._hit:
             reason = "stop"
             stop_sequence = self._hit
         self._sink.end(reason, usage, stop_sequence)
 
     def __getattr__(self, name: str) -> Any:
-        # The other things to say; once a stop was hit, nothing more is said.
-        self._release()
-        if self._hit is not None:
-            return lambda *_: None
-        return getattr(self._sink, name)
+        def put(*args: Any) -> None:  # once a stop was hit, nothing more is said
+            if not self._hit:
+                self._release()
+                getattr(self._sink, name)(*args)
+
+        return put
 
 
 class CallGuard:
-    """A Sink before `sink` that tells calls one after another, and sees to it that no
-    tool runs with half its arguments.
+    """A Sink before `sink` that tells calls one after another, each of them whole.
 
     A call is told with its first arguments, or at the end if the one before it was not
     whole then: some upstreams send several at a time. What is encoded twice is
-    unwrapped at the end; what is no JSON object then is an UpstreamError, so that the
-    stream and the whole answer come to the same.
+    unwrapped at the end; what is no JSON object then is an UpstreamError.
     """
 
-    def __init__(self, sink: Any, free: Container[str] = ()) -> None:
+    def __init__(
+        self, sink: Any, free: Container[str] = (), names: Mapping[str, str] = {}
+    ) -> None:
+        """`free` are the tools that take any text, `names` the client's own names."""
         self._sink = sink
         self.text = sink.text  # most of an answer: not one step more than needed
-        self._free = free  # names of tools that take any text
-        self._names: Dict[Hashable, str] = {}
-        self._pieces: Dict[Hashable, List[str]] = {}
+        self._free = free
+        self._own = names
+        self._calls: Dict[Hashable, Tuple[str, List[str]]] = {}  # name and arguments
         self._waiting: Dict[Hashable, str] = {}  # ids of the calls that were not told
-        self._latest: List[str] = []  # pieces of the one that was told last
+        self._latest: List[str] = []  # arguments of the one that was told last
 
     def call(self, key: Hashable, call_id: str, name: str) -> None:
-        self._names[key] = name
-        self._pieces[key] = []
+        self._calls[key] = (self._own.get(name, name), [])
         self._waiting[key] = call_id
 
     def arguments(self, key: Hashable, fragment: str) -> None:
-        if key not in self._pieces:
+        if key not in self._calls:
             words = "the upstream sent arguments of tool call %r, which never began"
             raise UpstreamError(words % (key,))
-        pieces = self._pieces[key]
+        name, pieces = self._calls[key]
         if not pieces:
-            # Blanks alone are no arguments yet, because some upstreams open with one.
-            fragment = fragment.lstrip()
+            fragment = fragment.lstrip()  # some upstreams open with a blank
         if not fragment:
             return
         pieces.append(fragment)
@@ -2471,20 +2435,17 @@ class CallGuard:
             latest = self._latest
             is_next = not latest or parse_object("".join(latest)) is not None
             # What opens as a string is perhaps encoded twice.
-            if is_next and (fragment[0] != '"' or self._names[key] in self._free):
-                self._tell(key, pieces)
+            if is_next and (fragment[0] != '"' or name in self._free):
+                self._tell(key, name, pieces)
 
-    def _tell(self, key: Hashable, pieces: List[str]) -> None:
+    def _tell(self, key: Hashable, name: str, pieces: List[str]) -> None:
         self._latest = pieces
-        self._sink.call(key, self._waiting.pop(key), self._names[key])
+        self._sink.call(key, self._waiting.pop(key), name)
         self._sink.arguments(key, "".join(pieces))
 
-    def end(
-        self, reason: str, usage: TokenUsage, stop_sequence: Optional[str] = None
-    ) -> None:
+    def end(self, reason: str, usage: TokenUsage, stop_sequence: str = "") -> None:
         """End it; raises UpstreamError for a call that nobody can run."""
-        for key, pieces in self._pieces.items():
-            name = self._names[key]
+        for key, (name, pieces) in self._calls.items():
             text = "".join(pieces)
             if name not in self._free:
                 parsed = parse_object(text)
@@ -2499,18 +2460,18 @@ class CallGuard:
                 if text[0] == '"':
                     text = dumps_text(parsed)
             if key in self._waiting:
-                self._tell(key, [text])
+                self._tell(key, name, [text])
         self._sink.end(reason, usage, stop_sequence)
 
     def __getattr__(self, name: str) -> Any:
-        # What is no call's passes as it is; `text` above, because it is asked for most.
+        # What is no call's passes as it is.
         return getattr(self._sink, name)
 
 
 GO_ON = "Please continue."  # where a model takes no text begun for it (UPSTREAM 11.5)
 CUT_SHORT = (
-    "the upstream ended the answer without finishing it. "
-    "Nothing is wrong with your request; try again."
+    "the upstream ended the answer without finishing it. Nothing is wrong with your "
+    "request; try again."
 )
 
 
@@ -2542,8 +2503,7 @@ class StreamTranslator:
                 if not self.done:
                     self._read(event)
             except UpstreamError:
-                # Behind the end only a usage still matters: the answer is whole, and a
-                # broken piece or an error must not undo it.
+                # The answer is whole: behind it only a usage still matters.
                 if not self.finished:
                     raise
 
@@ -2571,14 +2531,15 @@ class Translation(StreamTranslator):
 
     def __init__(
         self, reader: Reader, sink: Sink, free: Container[str] = (),
-        stops: Sequence[str] = (),
+        stops: Sequence[str] = (), names: Mapping[str, str] = {},
     ) -> None:
-        """`free` names the tools whose arguments may be any text; the answer ends
-        before the first of `stops`."""
+        """`stops` are StopAt's, `free` and `names` CallGuard's."""
         super().__init__()
         self._reader = reader
         self._sink = sink
-        self._guard = CallGuard(StopAt(sink, stops) if stops else sink, free)
+        if stops:
+            sink = StopAt(sink, stops)
+        self._guard = CallGuard(sink, free, names)
 
     usage = property(lambda self: self._reader.usage)
     model = property(lambda self: getattr(self._reader, "model", ""))
@@ -2642,8 +2603,7 @@ def unpack_reasoning(signature: str) -> Optional[Tuple[str, str]]:
 
 # --- requests -------------------------------------------------------------------------
 
-# What Anthropic's servers have run or written stands in the history for good, and no
-# other server can read it as such: it is told in words.
+# What Anthropic's servers have run or written is told in words to all others.
 SERVER_BLOCK = re.compile(
     r"[a-z0-9_]{1,60}_tool_(?:use|result)"
     r"|search_result|compaction|container_upload|fallback",
@@ -2686,10 +2646,8 @@ def _parse_stranger(block: JSON, place: str, path: str) -> Text:
     """A block of another server in words; raises BadRequest for any other."""
     kind = block["type"]
     if place == "system" or not SERVER_BLOCK.fullmatch(kind):
-        raise BadRequest(
-            "%s: a block of type %r cannot be sent to this model (%s)"
-            % (path, kind[:60], place)
-        )
+        words = "%s: a block of type %r cannot be sent to this model (%s)"
+        raise BadRequest(words % (path, kind[:60], place))
     return Text("[%s]" % " ".join(_words_of(block)).replace(" \n ", "\n").strip())
 
 
@@ -2869,10 +2827,7 @@ def _parse_user(body: JSON) -> str:
 
 
 def parse_messages(body: JSON) -> Conversation:
-    """Read a Messages request; raises BadRequest naming the path of what is wrong.
-
-    top_k and context_management have no counterpart anywhere and are left out.
-    """
+    """Read a Messages request; raises BadRequest naming the path of what is wrong."""
     system = _parse_parts(body.get("system") or "", "system", "system")
     rules = [part for part in system if not part.text.startswith(BILLING_MARK)]
     required(body, "messages", list)
@@ -2884,12 +2839,10 @@ def parse_messages(body: JSON) -> Conversation:
     choice, parallel = _parse_tool_choice(body, tools)
     effort, thinking = _parse_effort(body, config)
     return Conversation(
-        turns=pair_results([Turn("system", tuple(rules)), *turns]), tools=tools,
+        turns=join_turns([Turn("system", tuple(rules)), *turns]), tools=tools,
         tool_choice=choice, parallel=parallel,
-        max_tokens=field(body, "max_tokens", int),
-        temperature=field(body, "temperature", float),
-        top_p=field(body, "top_p", float), effort=effort, thinking=thinking,
-        stop=parse_stops(body, "stop_sequences"),
+        max_tokens=field(body, "max_tokens", int), **samplers(body), effort=effort,
+        thinking=thinking, stop=parse_stops(body, "stop_sequences"),
         schema=_parse_output_format(body, config), user=_parse_user(body),
     )
 
@@ -2921,12 +2874,7 @@ def _encode_call(call: Call) -> JSON:
     arguments = parse_object(call.arguments)
     if arguments is None and call.arguments.strip():
         arguments = {"arguments": call.arguments}  # cut, as the model wrote it
-    return {
-        "type": "tool_use",
-        "id": call.id,
-        "name": call.name,
-        "input": arguments or {},
-    }
+    return dict(type="tool_use", id=call.id, name=call.name, input=arguments or {})
 
 
 def _encode_thinking(part: Reasoning, source: str) -> JSON:
@@ -2942,8 +2890,7 @@ def _encode_parts(parts: Iterable[Any], source: str) -> List[JSON]:
     blocks: List[JSON] = []
     for part in parts:
         if isinstance(part, Text):
-            if part.text.strip():
-                blocks.append({"type": "text", "text": part.text})
+            blocks.append({"type": "text", "text": part.text})
         elif isinstance(part, Call):
             blocks.append(_encode_call(part))
         elif isinstance(part, Reasoning):
@@ -2960,12 +2907,10 @@ def _encode_parts(parts: Iterable[Any], source: str) -> List[JSON]:
 
 def _encode_tools(conversation: Conversation) -> JSON:
     """`tools` and `tool_choice`."""
-    if not conversation.tools:
-        return {}
     tools = []
     for tool in conversation.tools:
         entry = given(
-            name=tool.name, description=tool.description, input_schema=tool.parameters,
+            name=tool.name, description=tool.description, input_schema=tool.schema,
             strict=tool.strict or None,
         )
         tools.append(entry)
@@ -2979,10 +2924,7 @@ def _encode_tools(conversation: Conversation) -> JSON:
 
 
 def encode_messages(conversation: Conversation, model: Model) -> JSON:
-    """The Messages request for a conversation.
-
-    Room 12 adds the limit of its tokens, and a budget where the model thinks by one.
-    """
+    """The Messages request for a conversation; room 12 adds what the model wants."""
     source = messages_source(model)
     system: List[JSON] = []
     messages: List[JSON] = []
@@ -3030,9 +2972,9 @@ def native_usage(obj: JSON) -> TokenUsage:
     usage = object_at(obj, "usage")
     details = object_at(usage, "output_tokens_details")
     return TokenUsage(
-        *[count(usage.get(key)) for key in USAGE_KEYS],
-        nano_aiu=count(object_at(obj, "copilot_usage").get("total_nano_aiu")),
-        reasoning=count(details.get("thinking_tokens")),
+        *[count_at(usage, key) for key in USAGE_KEYS],
+        nano_aiu=count_at(obj.get("copilot_usage"), "total_nano_aiu"),
+        reasoning=count_at(details, "thinking_tokens"),
     )
 
 
@@ -3056,15 +2998,10 @@ def messages_event(event: SSEEvent, message: JSON) -> JSON:
     return obj
 
 
-class MessagesReader:
+class MessagesReader(Reader):
     """A Reader of /v1/messages; `source` is the model's messages_source()."""
 
-    failure: Optional[ProxyError] = None
-
     def __init__(self, source: str = "messages:anthropic") -> None:
-        self.finish_reason = ""
-        self.stop_sequence: Optional[str] = None
-        self.done = False
         self._source = source
         self._message: JSON = {"usage": {}}
         self._ending: JSON = {}  # what message_delta told
@@ -3093,9 +3030,10 @@ class MessagesReader:
             if stop == "refusal":
                 details = object_at(self._ending, "stop_details")
                 sink.refusal(text_at(details, "explanation") or REFUSED_TEXT)
-            self.stop_sequence = self._ending.get("stop_sequence")
-            calls = self._calls and self.stop_sequence is None
-            ended = "tool_calls" if calls else "stop"
+            self.stop_sequence = text_at(self._ending, "stop_sequence")
+            ended = "stop"
+            if self._calls and not self.stop_sequence:
+                ended = "tool_calls"
             self.finish_reason = FINISH_REASONS.get(stop, ended)
             self.done = True
 
@@ -3160,8 +3098,7 @@ DELTA = (
 
 def anthropic_usage(usage: TokenUsage) -> JSON:
     """`usage` in Anthropic's words."""
-    # Clients keep the estimate of message_start where a 0 follows (CLIENTS 1), so a
-    # prompt that came whole from the cache is told as one token more.
+    # Clients keep the estimate of message_start where a 0 follows (CLIENTS 1).
     read = usage.input or min(usage.prompt, 1)
     return dict(zip(USAGE_KEYS, usage._replace(input=read)))
 
@@ -3177,17 +3114,11 @@ class MessagesWriter:
         self, message_id: str, model: str, input_tokens: int = 0, *, fold: bool = False,
         thinking: bool = True,
     ) -> None:
-        self.names: Mapping[str, str] = {}  # upstream's tool name -> the client's
-        self._message = {
-            "id": message_id,
-            "type": "message",
-            "role": "assistant",
-            "model": model,
-            "content": [],
-            "stop_reason": None,
-            "stop_sequence": None,
-            "usage": anthropic_usage(TokenUsage(input_tokens)),
-        }
+        self._message: JSON = dict(
+            id=message_id, type="message", role="assistant", model=model, content=[],
+            stop_reason=None, stop_sequence=None,
+            usage=anthropic_usage(TokenUsage(input_tokens)),
+        )
         self._thinking = thinking  # asked for; else only what a call needs is told
         self._mute = fold  # no bytes are wanted, or none any more
         self._out: List[bytes] = []
@@ -3232,8 +3163,7 @@ class MessagesWriter:
             self._sign()
 
     def call(self, key: Hashable, call_id: str, name: str) -> None:
-        call_id = call_id or f"call_{self._message['id']}_{self._calls}"
-        self._begin("tool_use", id=call_id, name=self.names.get(name, name))
+        self._begin("tool_use", id=call_id, name=name)
         self._calls += 1
         self._key = key
 
@@ -3248,24 +3178,14 @@ class MessagesWriter:
     def search(self, query: str, pages: Mapping[str, str]) -> None:
         """Tell of a web search that was run for the answer: the titles of its pages."""
         self._message["usage"]["server_tool_use"] = {"web_search_requests": 1}
-        found = [
-            {
-                "type": "web_search_result",
-                "page_age": None,
-                "encrypted_content": "",
-                "url": url,
-                "title": title,
-            }
-            for url, title in pages.items()
-        ]
+        about = {"type": "web_search_result", "page_age": None, "encrypted_content": ""}
+        found = [dict(about, url=url, title=title) for url, title in pages.items()]
         tool_use_id = "srvtoolu_" + self._message["id"][4:]
         self._begin("server_tool_use", id=tool_use_id, name="web_search")
         self._pending.append(dumps_text({"query": query}))
         self._begin("web_search_tool_result", tool_use_id=tool_use_id, content=found)
 
-    def end(
-        self, reason: str, usage: TokenUsage, stop_sequence: Optional[str] = None
-    ) -> None:
+    def end(self, reason: str, usage: TokenUsage, stop_sequence: str = "") -> None:
         """End the answer. A call that was cut stays as it is, as with Anthropic:
         clients go on after max_tokens (CLIENTS 1)."""
         self._start()
@@ -3278,9 +3198,9 @@ class MessagesWriter:
             stop = "tool_use" if self._calls else "end_turn"
         if self._refusal:
             stop = "refusal"
-        if stop_sequence is not None:
+        if stop_sequence:
             stop = "stop_sequence"
-        delta: JSON = {"stop_reason": stop, "stop_sequence": stop_sequence}
+        delta: JSON = {"stop_reason": stop, "stop_sequence": stop_sequence or None}
         if stop == "refusal":
             words = self._refusal or "a content filter"
             details = {"type": stop, "category": None, "explanation": words}
@@ -3304,8 +3224,6 @@ class MessagesWriter:
         return data
 
     def whole(self) -> JSON:
-        if self._message["stop_reason"] is None:
-            raise UpstreamError(CUT_SHORT, code="upstream_cut_short")
         return self._message
 
     def _start(self) -> None:
@@ -3613,14 +3531,13 @@ def parse_chat(body: JSON) -> Conversation:
     effort = text_field(body, "reasoning_effort")
     extra = {key: field(body, key, kind) for key, kind in SAME_IN_RESPONSES.items()}
     return Conversation(
-        turns=pair_results(parse_list(body, "messages", _parse_turn)),
+        turns=join_turns(parse_list(body, "messages", _parse_turn)),
         tools=tools,
         tool_choice=choice,
         parallel=field(body, "parallel_tool_calls", bool),
         max_tokens=field(body, "max_completion_tokens", int)
         or field(body, "max_tokens", int),
-        temperature=field(body, "temperature", float),
-        top_p=field(body, "top_p", float),
+        **samplers(body),
         stop=parse_stops({"stop": stops}, "stop"),
         effort=effort,
         thinking=effort not in ("", "none"),
@@ -3710,7 +3627,7 @@ def _encode_turn(turn: Turn, source: str) -> List[JSON]:
 
 
 def _encode_tool(tool: Tool) -> JSON:
-    function = {"name": tool.name, "parameters": tool.parameters}
+    function = {"name": tool.name, "parameters": tool.schema}
     function.update(given(description=tool.description, strict=tool.strict))
     return {"type": "function", "function": function}
 
@@ -3754,11 +3671,6 @@ REASONING_FIELDS = ("reasoning_text", "cot_summary", "thinking", "reasoning_cont
 OPAQUE_FIELDS = ("reasoning_opaque", "signature")
 
 
-def _delta_of(choice: JSON) -> JSON:
-    # Whole answers come as a message (UPSTREAM 9.5).
-    return object_at(choice, "delta") or object_at(choice, "message")
-
-
 def _first_words(delta: JSON, keys: Tuple[str, ...]) -> str:
     """Of several names for one thing, the first that holds words."""
     for key in keys:
@@ -3768,11 +3680,11 @@ def _first_words(delta: JSON, keys: Tuple[str, ...]) -> str:
     return ""
 
 
-def _filter_text(choice: JSON) -> str:
+def _filter_text(choice: JSON, delta: JSON) -> str:
     """What Copilot's filter objected to, in words (UPSTREAM 9.4)."""
     results = object_at(choice, "content_filter_results").items()
     causes = [name for name, result in results if typed(result, "filtered", bool)]
-    causes += object_at(_delta_of(choice), "copilot_annotations")
+    causes += object_at(delta, "copilot_annotations")
     reason = f" ({', '.join(causes)})" if causes else ""
     return f"Copilot's content filter stopped this answer{reason}."
 
@@ -3797,27 +3709,19 @@ def _one_string(raw: bytes) -> Optional[str]:
     return words if end == len(text) else None
 
 
-class ChatReader:
+class ChatReader(Reader):
     """Read Copilot's chunks, by every rule of UPSTREAM 9.4 and 9.5.
 
     `source` is chat_source() of the model; encrypted reasoning is told as its work.
     """
 
-    stop_sequence: Optional[str] = None  # this API does not say
-    failure: Optional[ProxyError] = None
-
     def __init__(self, source: str = "") -> None:
-        self.usage = TokenUsage()
-        self.finish_reason = ""
-        self.done = False
         self.model = ""  # which one answered, as it says itself
         self._source = source
         self._has_content = False
         self._calls: Dict[str, _OpenCall] = {}  # by id
         self._at: Dict[Optional[int], _OpenCall] = {}  # the latest of each index
         self._latest: Optional[_OpenCall] = None
-        # What the last chunk said, and to whom; None where it cannot be said again.
-        self._said: List[Optional[Tuple[Callable[[str], None], str]]] = []
         # Of the last chunk, if it was plain: the bytes around its words, and who takes
         # them.
         self._frame: Optional[Tuple[bytes, bytes, Callable[[str], None]]] = None
@@ -3836,31 +3740,24 @@ class ChatReader:
                 if words is not None:
                     return
         self._frame = None
-        self._said = []
         if not self.done:
             self._read_chunk(event, sink)
 
-    def _learn_frame(self, data: bytes) -> None:
+    def _learn_frame(self, data: bytes, put: Callable[[str], None], words: str) -> None:
         """Keep what surrounds the words of a chunk that says nothing else."""
-        if len(self._said) == 1 and self._said[0]:
-            put, words = self._said[0]
-            value = dumps(words)
-            head, colon, tail = data.partition(b":" + value)
-            rest = head + tail
-            # The only such string, and no other has escapes: it is what was said.
-            if colon and value not in rest and b"\\" not in rest:
-                self._frame = (head + b':"', b'"' + tail, put)
-
-    def _hand(self, put: Callable[[str], None], words: str) -> None:
-        self._said.append((put, words))
-        put(words)
+        value = dumps(words)
+        head, colon, tail = data.partition(b":" + value)
+        rest = head + tail
+        # The only such string, and no other has escapes: it is what was said.
+        if colon and value not in rest and b"\\" not in rest:
+            self._frame = (head + b':"', b'"' + tail, put)
 
     def _read_chunk(self, event: SSEEvent, sink: Sink) -> None:
         if event.data.strip() == b"[DONE]":
             # Nothing follows; alone it ends an answer that had said something.
             self.done = True
             if not self.finish_reason and (self._has_content or self._calls):
-                self._read_finish({"finish_reason": "stop"}, sink)
+                self._finish("stop", sink)
             return
         chunk = event_object(event)
         failed = "error" in (event.event, chunk.get("type"))
@@ -3868,48 +3765,54 @@ class ChatReader:
             raise error_in_stream(chunk)
         self.model = text_at(chunk, "model") or self.model
         self._read_usage(chunk)
-        # Split ones are parts of one answer (UPSTREAM 9.5).
+        # Split ones are one answer; whole ones come as a message (UPSTREAM 9.5).
+        handed: List[Any] = []
         for choice in objects(chunk.get("choices")):
-            self._read_delta(_delta_of(choice), chunk, sink)
-            self._read_finish(choice, sink)
-        self._learn_frame(event.data)
+            delta = object_at(choice, "delta") or object_at(choice, "message")
+            handed += self._read_delta(delta, chunk, sink)
+            reason = text_at(choice, "finish_reason")
+            if reason == "content_filter" and self.finish_reason != reason:
+                sink.refusal(_filter_text(choice, delta))
+            if reason:
+                self._finish(reason, sink)
+        if len(handed) == 1 and handed[0]:
+            self._learn_frame(event.data, *handed[0])
 
     def _read_usage(self, chunk: JSON) -> None:
         if chunk.get("usage") or chunk.get("copilot_usage"):
-            usage = openai_usage(chunk.get("usage"), chunk.get("copilot_usage"))
+            usage = openai_usage(chunk)
             nano_aiu = usage.nano_aiu or self.usage.nano_aiu
             if not usage.prompt and not usage.output:  # Gemini's, with every chunk
                 usage = self.usage
             self.usage = usage._replace(nano_aiu=nano_aiu)
 
-    def _read_delta(self, delta: JSON, chunk: JSON, sink: Sink) -> None:
-        parts = list_at(delta, "content")
-        content = text_at(delta, "content")
-        content = content or "".join([text_at(part, "text") for part in parts])
+    def _read_delta(self, delta: JSON, chunk: JSON, sink: Sink) -> List[Any]:
+        """Tell a delta; what was told to whom, None where that is not all."""
+        parts = [text_at(part, "text") for part in list_at(delta, "content")]
+        content = text_at(delta, "content") or "".join(parts)
         refusal = text_at(delta, "refusal")
         if content or refusal:
             self._has_content = True
-        for put, words in (
+        opaque = _first_words(delta, OPAQUE_FIELDS)
+        handed: List[Any] = [
             (sink.reasoning, _first_words(delta, REASONING_FIELDS)),
-            (
-                lambda data: sink.opaque(data, self._source),
-                _first_words(delta, OPAQUE_FIELDS),
-            ),
+            (lambda data: sink.opaque(data, self._source), opaque),
             (sink.text, content),
             (sink.refusal, refusal),
-        ):
-            if words:
-                self._hand(put, words)
+        ]
+        handed = [each for each in handed if each[1]]
+        for put, words in handed:
+            put(words)
         for call in objects(delta.get("tool_calls")):
-            self._read_call(call, chunk, sink)
+            handed.append(self._read_call(call, chunk, sink))
+        return handed
 
-    def _read_call(self, delta: JSON, chunk: JSON, sink: Sink) -> None:
+    def _read_call(self, delta: JSON, chunk: JSON, sink: Sink) -> Any:
         function = object_at(delta, "function")
         name = text_at(function, "name")
         call = self._latest = self._call_for(delta, name, chunk)
         arguments = function.get("arguments") or ""
-        if not (call.name and arguments and isinstance(arguments, str)):
-            self._said.append(None)
+        is_plain = call.name and arguments and isinstance(arguments, str)
         if name and not call.name:
             call.name = name
             sink.call(call.id, call.id, name)
@@ -3918,10 +3821,13 @@ class ChatReader:
         if not isinstance(arguments, str):
             arguments = dumps_text(arguments)
         call.held += arguments
-        if call.held and call.name:
-            self._hand(functools.partial(sink.arguments, call.id), call.held)
-            call.held = ""
-            call.empty = False
+        if not call.held or not call.name:
+            return None
+        put = functools.partial(sink.arguments, call.id)
+        put(call.held)
+        call.held = ""
+        call.empty = False
+        return (put, arguments) if is_plain else None
 
     def _call_for(self, delta: JSON, name: str, chunk: JSON) -> _OpenCall:
         """The call of a fragment: by id, by index, or the latest one; another name
@@ -3943,14 +3849,9 @@ class ChatReader:
             self._at[index] = call
         return call
 
-    def _read_finish(self, choice: JSON, sink: Sink) -> None:
-        reason = text_at(choice, "finish_reason")
-        if not reason:
-            return
+    def _finish(self, reason: str, sink: Sink) -> None:
         if reason == "error":
             raise UpstreamError("the model ended its answer with an error; try again")
-        if reason == "content_filter" and self.finish_reason != reason:
-            self._hand(sink.refusal, _filter_text(choice))
         self.finish_reason = reason
         if reason in ("length", "content_filter"):
             return
@@ -3993,8 +3894,7 @@ class ChatWriter:
         self, completion_id: str, model: str, created: int, include_usage: bool, *,
         fold: bool = False, custom: Container[str] = (),
     ) -> None:
-        self.names: Mapping[str, str] = {}  # upstream's tool name -> the client's
-        self._about = {
+        self._about: JSON = {
             "id": completion_id,
             "object": "chat.completion.chunk",
             "created": created,
@@ -4003,9 +3903,7 @@ class ChatWriter:
         self._include_usage = include_usage
         self._fold = fold
         self._custom = custom
-        self._ended = False
-        self._reason = ""
-        self._usage = TokenUsage()
+        self._reason = ""  # why it ended
         self._pieces: Dict[Any, List[str]] = {}  # with fold: the texts by their key
         self._frames: Dict[Any, Tuple[bytes, ...]] = {}  # else: the bytes around one
         self._calls: Dict[Hashable, Tuple[int, JSON]] = {}  # with their indexes
@@ -4055,7 +3953,6 @@ class ChatWriter:
             self._carried = "#" + packed
 
     def call(self, key: Hashable, call_id: str, name: str) -> None:
-        name = self.names.get(name, name)
         index = len(self._calls)
         kind = "custom" if name in self._custom else "function"
         call = {
@@ -4073,27 +3970,23 @@ class ChatWriter:
         else:
             self._put(index, fragment)
 
-    def end(
-        self, reason: str, usage: TokenUsage, stop_sequence: Optional[str] = None
-    ) -> None:
+    def end(self, reason: str, usage: TokenUsage, stop_sequence: str = "") -> None:
         """Write the finish chunk, the usage when it was asked for, and [DONE]."""
-        if self._ended:
+        if self._reason:
             return
         for index, fragments in self._inputs.items():
             self._put(index, unwrap_input("".join(fragments)))
-        self._ended = True
         self._reason = reason
-        self._usage = usage
         self._write_chunk({}, reason)
+        self._about.update(_accounts(usage))  # which whole() shows in any case
         if self._include_usage:
-            accounts = {**self._about, "choices": [], **_accounts(usage)}
-            self._out.append(encode_sse("", accounts))
+            self._out.append(encode_sse("", {**self._about, "choices": []}))
         self._out.append(SSE_DONE)
 
     def error(self, exc: ProxyError) -> None:
         """Write one error chunk; no [DONE] follows, for the answer is not done."""
-        if not self._ended:
-            self._ended = True
+        if not self._reason:
+            self._reason = "error"
             self._out.append(encode_sse("", openai_error(exc)))
 
     def take(self) -> bytes:
@@ -4112,10 +4005,8 @@ class ChatWriter:
             calls.append({**call, kind: inner})
         message = {"role": "assistant", "content": None if calls else "", **texts}
         message.update(given(tool_calls=calls))
-        return {
-            **self._with_choice("message", message, self._reason),
-            "object": "chat.completion", **_accounts(self._usage),
-        }
+        answer = self._with_choice("message", message, self._reason)
+        return {**answer, "object": "chat.completion"}
 
 
 # --- the two small APIs beside chat ---------------------------------------------------
@@ -4152,13 +4043,11 @@ def prepare_completion(body: JSON) -> Tuple[str, JSON]:
 
 
 class CompletionStream(StreamTranslator):
-    """Legacy completions: events as they are, the texts of `n` choices for whole()."""
+    """Legacy completions: events as they are, and their texts for whole()."""
 
-    def __init__(self, engine: str, n: int = 1) -> None:
+    def __init__(self, engine: str) -> None:
         super().__init__()
-        self._n = n
-        self._texts: Dict[int, str] = {}  # by the choice's index
-        self._reasons: Dict[int, str] = {}
+        self._choices: Dict[int, JSON] = {}  # by their index
         self._about = {
             "id": "cmpl-0",
             "object": "text_completion",
@@ -4175,15 +4064,15 @@ class CompletionStream(StreamTranslator):
             raise error_in_stream(chunk)
         self._about.update(given(id=chunk.get("id"), created=chunk.get("created")))
         for choice in objects(chunk.get("choices")):
-            index = count(choice.get("index"))
-            text = self._texts.get(index, "")
-            self._texts[index] = text + text_at(choice, "text")
-            if choice.get("finish_reason"):
-                self._reasons[index] = choice["finish_reason"]
-        self.finished = len(self._reasons) >= self._n
+            index = count_at(choice, "index")
+            fresh = {"index": index, "text": "", "logprobs": None}
+            kept = self._choices.setdefault(index, fresh)
+            kept["text"] += text_at(choice, "text")
+            reason = choice.get("finish_reason")
+            kept["finish_reason"] = reason or kept.get("finish_reason", "stop")
         if chunk.get("usage"):
-            self.usage = openai_usage(chunk["usage"], chunk.get("copilot_usage"))
-        self._out.append(b"data: %b\n\n" % event.data)
+            self.usage = openai_usage(chunk)
+        self._out.append(frame_event("", event.data))
 
     def finish(self) -> bytes:
         """The end; raises UpstreamError when the upstream had not finished."""
@@ -4191,15 +4080,7 @@ class CompletionStream(StreamTranslator):
 
     def whole(self) -> JSON:
         """The answer for stream:false."""
-        choices = [
-            {
-                "index": index,
-                "text": text,
-                "logprobs": None,
-                "finish_reason": self._reasons.get(index, "stop"),
-            }
-            for index, text in sorted(self._texts.items())
-        ]
+        choices = [choice for _, choice in sorted(self._choices.items())]
         return {**self._about, "choices": choices, **_accounts(self.usage)}
 
 
@@ -4238,23 +4119,17 @@ CLIENT_TOOLS: Dict[str, JSON] = loads(b"""{
     "description": "Run a command on the user's machine.",
     "parameters": {"type": "object", "required": ["command"], "properties": {
       "command": {"type": "array", "items": {"type": "string"}},
-      "working_directory": {"type": "string"},
-      "timeout_ms": {"type": "integer"}
+      "working_directory": {"type": "string"}, "timeout_ms": {"type": "integer"}
     }},
-    "item": {},
-    "member": "action",
-    "blank": {"type": "exec", "env": {}, "command": []}
+    "item": {}, "member": "action", "blank": {"type": "exec", "env": {}, "command": []}
   },
   "shell": {
     "description": "Run shell commands on the user's machine.",
     "parameters": {"type": "object", "required": ["commands"], "properties": {
       "commands": {"type": "array", "items": {"type": "string"}},
-      "timeout_ms": {"type": "integer"},
-      "max_output_length": {"type": "integer"}
+      "timeout_ms": {"type": "integer"}, "max_output_length": {"type": "integer"}
     }},
-    "item": {},
-    "member": "action",
-    "blank": {}
+    "item": {}, "member": "action", "blank": {}
   },
   "apply_patch": {
     "description": "Create, change or delete a file.",
@@ -4263,18 +4138,13 @@ CLIENT_TOOLS: Dict[str, JSON] = loads(b"""{
       "path": {"type": "string"},
       "diff": {"type": "string", "description": "a V4A diff; none to delete"}
     }},
-    "item": {},
-    "member": "operation",
-    "blank": {}
+    "item": {}, "member": "operation", "blank": {}
   },
   "tool_search": {
     "description": "Find more tools.",
-    "parameters": {"type": "object", "required": ["query"], "properties": {
-      "query": {"type": "string"}
-    }},
-    "item": {"execution": "client"},
-    "member": "arguments",
-    "blank": {}
+    "parameters": {"type": "object", "required": ["query"],
+      "properties": {"query": {"type": "string"}}},
+    "item": {"execution": "client"}, "member": "arguments", "blank": {}
   }
 }""")
 # Run by OpenAI's servers. Codex always offers the first, so a model without it does
@@ -4293,16 +4163,15 @@ def input_items(body: JSON) -> List[Any]:
 
 
 class ToolTable:
-    """The tools of a Responses request, each a function of its own name.
-
-    Namespaces are flattened, as no other API has them; what tool searches found counts
-    as declared.
-    """
+    """The tools of a Responses request, and those that its searches found, each a
+    function of its own name: no other API has namespaces."""
 
     def __init__(self, body: JSON) -> None:
         self.tools: Dict[str, Tool] = {}
         self.left_out: Dict[str, None] = {}
         self._flat: Dict[Tuple[str, str], str] = {}
+        # A name in a namespace gives way: the others go up as they are.
+        self._plain = {text_at(one, "name") for one in objects(body.get("tools"))}
         add = functools.partial(self._add_tool, "")
         parse_list(body, "tools", add)
         for at, item in enumerate(input_items(body)):
@@ -4337,8 +4206,9 @@ class ToolTable:
         made = parse_function(kind, tool, path)
         place = (namespace, made.name)
         flat = self.name_of({"namespace": namespace, "name": made.name})
-        while flat in self.tools and place not in self._flat:
-            flat += "_"  # so that two of one name do not become one
+        if place not in self._flat:
+            while flat in self.tools or namespace and flat in self._plain:
+                flat += "_"  # so that two of one name do not become one
         self._flat[place] = flat
         self.tools[flat] = made._replace(name=flat, own=made.name, namespace=namespace)
 
@@ -4457,20 +4327,6 @@ def _parse_item(table: ToolTable, item: JSON, path: str) -> Turn:
     return Turn("assistant", parts)
 
 
-def _join_turns(turns: List[Turn]) -> List[Turn]:
-    """What a model said in one go is one turn, because thinking must stand before its
-    calls (UPSTREAM 11.6); of the others each is a turn of its own."""
-    joined: List[Turn] = []
-    full = [turn for turn in turns if turn.parts]
-    for role, group in itertools.groupby(full, operator.attrgetter("role")):
-        if role == "assistant":
-            parts = itertools.chain.from_iterable(turn.parts for turn in group)
-            joined.append(Turn(role, tuple(parts)))
-        else:
-            joined += group
-    return joined
-
-
 def _choice_among(body: JSON, table: ToolTable) -> str:
     """The choice; where only some are allowed, the others are not offered then."""
     choice = body.get("tool_choice")
@@ -4489,15 +4345,13 @@ def _choice_among(body: JSON, table: ToolTable) -> str:
     if kind != "allowed_tools":
         return "=" + table.name_of(choice)
     table.tools = chosen
-    modes = ("auto", "required")
-    return required_word({"mode": "auto", **choice}, "mode", modes, "tool_choice")
+    choice = {"mode": "auto", **choice}
+    return required_word(choice, "mode", ("auto", "required"), "tool_choice")
 
 
 def parse_responses(body: JSON) -> Conversation:
-    """Read a Responses request for a model of another endpoint; raises BadRequest.
-
-    References into earlier answers must have been resolved: ResponseMemory.expand().
-    """
+    """Read a request, after ResponseMemory.expand(), for a model of another endpoint;
+    raises BadRequest."""
     table = ToolTable(body)
     text_field(body, "instructions")  # a list of parts is only for content
     turns = [Turn("system", _parse_input_content(body, "instructions", ""))]
@@ -4510,19 +4364,19 @@ def parse_responses(body: JSON) -> Conversation:
     form = field(text, "format", dict, "text", {"type": "text"})
     # In chat all but the type stands one level deeper.
     named = {key: form[key] for key in form if key != "type"}
-    form = {**form, "json_schema": named}
     choice = _choice_among(body, table)
     return Conversation(
-        turns=pair_results(_join_turns(turns)),
+        turns=join_turns(turns),
         tools=tuple(table.tools.values()),
         tool_choice=choice if table.tools else "",
         parallel=field(body, "parallel_tool_calls", bool),
         max_tokens=field(body, "max_output_tokens", int),
-        temperature=field(body, "temperature", float),
-        top_p=field(body, "top_p", float),
+        **samplers(body),
         effort=text_field(reasoning, "effort", "reasoning"),
         thinking=bool(reasoning.get("summary")),
-        schema=parse_format(form, "text.format", "text.format"),
+        schema=parse_format(
+            {**form, "json_schema": named}, "text.format", "text.format"
+        ),
         user=text_field(body, "user") or text_field(body, "prompt_cache_key"),
         left_out=tuple(table.left_out),
     )
@@ -4576,9 +4430,8 @@ def _turn_items(turn: Turn, model: Model) -> List[JSON]:
     source = responses_source(model)
     is_phased = turn.role == "assistant" and PHASED.match(model.id)
     for part in turn.parts:
-        is_foreign = isinstance(part, Reasoning) and part.source != source
-        if is_foreign or part == Text(""):
-            continue
+        if isinstance(part, Reasoning) and part.source != source:
+            continue  # only who made it can read it
         item = _item_of(part, turn.role)
         goes_on = items and item["type"] == items[-1]["type"] == "message"
         if goes_on and not is_phased:
@@ -4596,10 +4449,8 @@ def _turn_items(turn: Turn, model: Model) -> List[JSON]:
 
 
 def encode_responses(conv: Conversation, model: Model) -> JSON:
-    """The request for a conversation, all but what room 12 sets for every client.
-
-    Responses has no stop sequences: Translation is to end the answer at conv.stop.
-    """
+    """The request for a conversation, all but what room 12 sets for every client, and
+    `stop`, which Responses does not have."""
     text = given(verbosity=conv.extra.get("verbosity"))
     if conv.schema is not None:
         text["format"] = {"type": "json_object"}
@@ -4611,7 +4462,7 @@ def encode_responses(conv: Conversation, model: Model) -> JSON:
             "name": tool.name,
             "strict": bool(tool.strict),
             "description": tool.description,
-            "parameters": tool.parameters,
+            "parameters": tool.schema,
         }
         for tool in conv.tools
     ]
@@ -4640,22 +4491,22 @@ def parse_event(event: SSEEvent) -> Tuple[str, JSON]:
     return kind, obj
 
 
+ENDINGS = ("response.completed", "response.incomplete")
 FAILURES = ("response.failed", "response.cancelled", "error")
 PREAMBLE = ("response.created", "response.in_progress")
 
 
 def better_failure(obj: JSON, old: Optional[ProxyError]) -> ProxyError:
-    """Which tells more: one failure comes as two events, each with half of it."""
+    """Which tells more: one failure comes as two events, in any order and each with
+    half the words (UPSTREAM 22.4)."""
     if old is None or "without a word" in str(old):
         return error_in_stream(obj)
     return old
 
 
 class ResponsesOpening(StreamTranslator):
-    """Looks at how a stream begins: some refusals come as a 200 (UPSTREAM 22.4).
-
-    Once `done`, `failure` tells whether that is all that it was.
-    """
+    """Looks at how a stream begins: some refusals come as a 200 (UPSTREAM 22.4). Once
+    `done`, `failure` tells whether that is all that it was."""
 
     finished = True  # so that garbage is passed over: whoever reads it all says so
 
@@ -4682,7 +4533,7 @@ DELTAS = {
 # A delta of text as Copilot writes it: most of an answer, and not worth a whole parse.
 # What differs in anything is parsed, so that broken JSON is found.
 PLAIN_DELTA = re.compile(
-    rb'{"content_index":(\d),"delta":"([ !#-\[\]-~]*)","item_id":("[ !#-\[\]-~]*"),'
+    rb'{"content_index":(\d),"delta":"([ !#-\[\]-~]*)",("item_id":"[ !#-\[\]-~]*"),'
     rb'"logprobs":\[\],"obfuscation":"\w*","output_index":(\d|[1-9]\d),'
     rb'"sequence_number":[1-9]\d{0,8},"type":"response\.output_text\.delta"}',
     re.ASCII,
@@ -4691,22 +4542,17 @@ ALL_PARTS = -1  # stands for the parts of an item whose `done` was read
 FILTERED = "The answer was stopped by Copilot's content filter."
 
 
-class ResponsesReader:
-    """A Reader of /responses; `source` is the model's responses_source().
+class ResponsesReader(Reader):
+    """A Reader of /responses; `source` is the model's responses_source(). With `search`
+    the sink hears nothing before the end, and then of the search first."""
 
-    Failures come in two events, in any order and each with half the words (UPSTREAM
-    22.4): the better one is kept in `failure`, and raised when the stream has ended.
-    """
-
-    stop_sequence: Optional[str] = None  # this API has none
-    usage = TokenUsage()
-    finish_reason = ""
-    done = False
-    failure: Optional[ProxyError] = None
     _message = -1  # output_index of the last text
 
-    def __init__(self, source: str = "responses:openai") -> None:
+    def __init__(
+        self, source: str = "responses:openai", *, search: bool = False
+    ) -> None:
         self._source = source
+        self._events = self.SEARCH_EVENTS if search else self.EVENTS
         # Of items: (output_index, part) that has words, (output_index, ALL_PARTS).
         self._given: Set[Tuple[int, int]] = set()
         self._calls: Dict[int, str] = {}  # output_index: call id
@@ -4777,14 +4623,25 @@ class ResponsesReader:
             if details.get("reason") == "content_filter":
                 self.finish_reason = "content_filter"
                 sink.refusal(FILTERED)
-        self.usage = openai_usage(response.get("usage"), obj.get("copilot_usage"))
+        self.usage = openai_usage(response, obj)
         self.done = True
 
-    def _failed(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
-        # The other event may come before or after, so the first one ends nothing.
-        self.done = self.failure is not None
-        self.failure = better_failure(obj, self.failure)
-        self.finish_reason = "error"
+    def _searched(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
+        query = ""
+        pages: Dict[str, str] = {}
+        for item in objects(object_at(obj, "response").get("output")):
+            query = max(query, text_at(object_at(item, "action"), "query"), key=len)
+            notes = [
+                note
+                for part in objects(item.get("content"))
+                for note in objects(part.get("annotations"))
+                if note.get("type") == "url_citation"
+            ]
+            pages.update(
+                (text_at(note, "url"), text_at(note, "title")) for note in notes
+            )
+        sink.search(query, pages)
+        self._ended(kind, index, obj, sink)
 
     EVENTS = {
         TEXT_DELTA: _delta,
@@ -4794,25 +4651,29 @@ class ResponsesReader:
         "response.function_call_arguments.done": _arguments,
         "response.output_item.added": _item,
         "response.output_item.done": _item,
-        "response.completed": _ended,
-        "response.incomplete": _ended,
-        **dict.fromkeys(FAILURES, _failed),
+        **dict.fromkeys(ENDINGS, _ended),
     }
+    SEARCH_EVENTS = dict.fromkeys(ENDINGS, _searched)
 
     def read(self, event: SSEEvent, sink: Sink) -> None:
         """Give one event to `sink`; raises UpstreamError for garbage."""
         name, data = event
         # Unparsed: response.created alone repeats 100 KB of tools (UPSTREAM 10.2).
-        if name[:9] == "response." and name not in self.EVENTS or data == b"[DONE]":
+        is_known = name in self._events or name in FAILURES
+        if name[:9] == "response." and not is_known or data == b"[DONE]":
             return
-        plain = name and PLAIN_DELTA(data)
+        plain = is_known and PLAIN_DELTA(data)
         if plain:
             place = (int(plain[4]), int(plain[1]))
             self._give(TEXT_DELTA, place, plain[2].decode("ascii"), sink)
             return
         kind, obj = parse_event(event)
-        step = self.EVENTS.get(kind)
-        if step:
+        if kind in FAILURES:
+            self.done = self.failure is not None
+            self.failure = better_failure(obj, self.failure)
+            self.finish_reason = "error"
+        elif kind in self._events:
+            step = self._events[kind]
             step(self, kind, typed(obj, "output_index", int), obj, sink)
 
 
@@ -4850,55 +4711,47 @@ BLANK_RESPONSE = loads(b"""{
 def response_frame(body: JSON, response_id: str, model: str, created: int) -> JSON:
     """A response that has only begun, for the request `body`."""
     same = {key: body[key] for key in BLANK_RESPONSE if body.get(key) is not None}
-    about = {"id": response_id, "model": model, "created_at": created}
-    return {**BLANK_RESPONSE, **same, **about}
+    return {
+        **BLANK_RESPONSE, **same, "id": response_id, "model": model,
+        "created_at": created,
+    }
 
 
 def failure_events(exc: ProxyError, response: JSON, number: int) -> bytes:
     """`error` in both its shapes, which SDKs raise, then what Codex reads."""
     error = {"code": exc.code or "server_error", "message": str(exc)}
-    event = {"type": "error", "sequence_number": number, **error, "param": None}
+    event = {
+        "type": "error",
+        "sequence_number": number,
+        **error,
+        "param": None,
+        **openai_error(exc),
+    }
     failed = {**response, "status": "failed", "error": error}
     end = {"type": "response.failed", "sequence_number": number + 1, "response": failed}
-    raised = encode_sse("error", {**event, **openai_error(exc)})
-    return raised + encode_sse("response.failed", end)
+    return encode_sse("error", event) + encode_sse("response.failed", end)
 
 
-class _Form(NamedTuple):
-    """How one kind of words is written."""
-
-    item: JSON  # what holds them,
-    parts: str  # and in which list
-    part_event: str
-    event: str
-    part: JSON
-    word: str  # the member of a part with the text
-    more: JSON  # of its delta and done events
-
-
-FORMS = {kind: _Form(**row) for kind, row in loads(b"""{
+# How one kind of words is written: what holds them, and in which list, the names of the
+# events, the blank part, its member with the text, more of its delta and done events.
+FORMS: Dict[str, JSON] = loads(b"""{
   "text": {
     "item": {"type": "message", "status": "in_progress", "role": "assistant"},
-    "parts": "content",
-    "part_event": "content_part", "event": "output_text",
+    "parts": "content", "part_event": "content_part", "event": "output_text",
     "part": {"type": "output_text", "annotations": [], "logprobs": [], "text": ""},
     "word": "text", "more": {"logprobs": []}
   },
   "refusal": {
     "item": {"type": "message", "status": "in_progress", "role": "assistant"},
-    "parts": "content",
-    "part_event": "content_part", "event": "refusal",
-    "part": {"type": "refusal", "refusal": ""},
-    "word": "refusal", "more": {}
+    "parts": "content", "part_event": "content_part", "event": "refusal",
+    "part": {"type": "refusal", "refusal": ""}, "word": "refusal", "more": {}
   },
   "reasoning": {
-    "item": {"type": "reasoning"},
-    "parts": "summary",
+    "item": {"type": "reasoning"}, "parts": "summary",
     "part_event": "reasoning_summary_part", "event": "reasoning_summary_text",
-    "part": {"type": "summary_text", "text": ""},
-    "word": "text", "more": {}
+    "part": {"type": "summary_text", "text": ""}, "word": "text", "more": {}
   }
-}""").items()}
+}""")
 ID_PREFIXES = {
     "message": "msg_",
     "reasoning": "rs_",
@@ -4913,7 +4766,7 @@ class _OpenItem(NamedTuple):
 
     item: JSON
     place: JSON
-    form: Any  # the _Form of its words, or the Tool that is called
+    form: Any  # that of its words, or the Tool that is called
     pieces: List[str]
 
 
@@ -4935,11 +4788,13 @@ class ResponsesWriter:
     knows. An item is open until something else begins.
     """
 
+    _number = 0  # of the event that comes next
+    _open: Optional[_OpenItem] = None
+
     def __init__(
         self, frame: JSON, tools: Mapping[str, Tool], *, fold: bool = False,
         summary: bool = False, encrypted: bool = False, compact: bool = False,
     ) -> None:
-        self.names: Mapping[str, str] = {}  # upstream's tool name -> the request's
         self.items: List[JSON] = []  # the output, with all that is to come back
         self._frame = frame
         self._tools = tools
@@ -4951,8 +4806,6 @@ class ResponsesWriter:
         if compact:
             self.text = self._gist.append
         self._out: List[bytes] = []
-        self._number = 0
-        self._open: Optional[_OpenItem] = None  # a message or reasoning
         self._waiting: List[str] = []  # what came encrypted while a message was open
         for kind in ("created", "in_progress"):
             self._write(kind, response=frame)
@@ -4962,14 +4815,15 @@ class ResponsesWriter:
         if self._open is None or self._open.form is not form:
             self._close_item()
             parts: List[JSON] = []
-            self._open = self._add_item({**form.item, form.parts: parts}, form)
+            item = {**form["item"], form["parts"]: parts}
+            self._open = self._add_item(item, form)
             place = self._open.place
-            place[form.parts + "_index"] = 0
-            self._write(form.part_event + ".added", **place, part=form.part)
-            parts.append(dict(form.part))
+            place[form["parts"] + "_index"] = 0
+            self._write(form["part_event"] + ".added", **place, part=form["part"])
+            parts.append(dict(form["part"]))
         _, place, _, pieces = self._open
         pieces.append(text)
-        self._write(form.event + ".delta", **place, delta=text, **form.more)
+        self._write(form["event"] + ".delta", **place, delta=text, **form["more"])
 
     text = functools.partialmethod(_add_words, "text")
     refusal = functools.partialmethod(_add_words, "refusal")
@@ -4990,7 +4844,6 @@ class ResponsesWriter:
 
     def call(self, key: Hashable, call_id: str, name: str) -> None:
         self._close_item()
-        name = self.names.get(name, name)
         tool = self._tools.get(name) or Tool(name, "", {}, own=name)
         kind = "custom_tool" if tool.kind == "custom" else tool.kind
         item = {"type": kind + "_call", "status": "in_progress", "call_id": call_id}
@@ -5007,18 +4860,16 @@ class ResponsesWriter:
             raise UpstreamError(words % (key,))
         call.pieces.append(fragment)
         if call.form.kind == "function":
-            event = "function_call_arguments.delta"
-            self._write(event, **call.place, delta=fragment)
+            self._write("function_call_arguments.delta", **call.place, delta=fragment)
 
-    def end(
-        self, reason: str, usage: TokenUsage, stop_sequence: Optional[str] = None
-    ) -> None:
+    def end(self, reason: str, usage: TokenUsage, stop_sequence: str = "") -> None:
         """End the answer; what the length or a filter cut is `incomplete`."""
         why = {"length": "max_output_tokens", "content_filter": reason}.get(reason)
         status = "incomplete" if why else "completed"
         if self._compact:
-            packed = pack_reasoning("".join(self._gist), COMPACTED)
-            self._add_whole("compaction", packed)
+            self._add_whole(
+                "compaction", pack_reasoning("".join(self._gist), COMPACTED)
+            )
         self._close_item("final_answer", status)
         answer = {
             **self._frame,
@@ -5050,9 +4901,9 @@ class ResponsesWriter:
     def _write(self, event: str, **fields: Any) -> None:
         if not self._mute:
             kind = "response." + event
-            about = {"type": kind, "sequence_number": self._number}
+            obj = {"type": kind, "sequence_number": self._number, **fields}
             self._number += 1
-            self._out.append(encode_sse(kind, {**about, **fields}))
+            self._out.append(encode_sse(kind, obj))
 
     def _shown(self, item: JSON) -> JSON:
         if self._encrypted:
@@ -5091,16 +4942,19 @@ class ResponsesWriter:
             members = call_members(form.kind, text)
             item.update(members, status=status)
             if form.kind == "custom":
-                event = "custom_tool_call_input.delta"
-                self._write(event, **place, delta=item["input"])
-            if item["type"] in NAMED_CALLS:
-                event = f"{item['type']}_{NAMED_CALLS[item['type']]}.done"
+                self._write(
+                    "custom_tool_call_input.delta", **place, delta=item["input"]
+                )
+            member = NAMED_CALLS.get(item["type"])
+            if member:
+                event = f"{item['type']}_{member}.done"
                 self._write(event, **place, **members, name=item["name"])
         else:
-            part = item[form.parts][0]
-            part[form.word] = text
-            self._write(form.event + ".done", **place, **{form.word: text}, **form.more)
-            self._write(form.part_event + ".done", **place, part=part)
+            part = item[form["parts"]][0]
+            words = {form["word"]: text}
+            part.update(words)
+            self._write(form["event"] + ".done", **place, **words, **form["more"])
+            self._write(form["part_event"] + ".done", **place, part=part)
         if item["type"] == "message":
             item.update(status=status, phase=phase)
         self._end_item(done)
@@ -5114,35 +4968,21 @@ class ResponsesWriter:
 # --- what earlier answers were --------------------------------------------------------
 
 
-def _is_reference(item: Any) -> bool:
-    """An item of which only the id was sent."""
-    return text_at(item, "id") != "" and item.keys() <= {"id", "type"}
-
-
-def _lacks_something(item: Any) -> bool:
-    """Whether the memory may know more of an item than was sent."""
-    thought = text_at(item, "type") == "reasoning" and "id" in item
-    return thought and not item.get("encrypted_content") or _is_reference(item)
-
-
 def is_compaction(body: JSON) -> bool:
     """Whether a request wants its conversation in short, not an answer."""
     return text_at([{}, *input_items(body)][-1], "type") == "compaction_trigger"
 
 
 def compaction_output(body: JSON, answer: JSON) -> Optional[List[JSON]]:
-    """What goes on in the place of a conversation: the user's words and its summary.
-
-    None where `answer` has no summary.
-    """
-    output = objects(answer.get("output"))
-    summary = [item for item in output if item.get("type") == "compaction"]
-    items = objects(input_items(body))
-    wishes = [item for item in items if item.get("role") == "user"]
+    """What stands for a conversation: the user's words and the summary that `answer`
+    has, else None."""
+    output = list_at(answer, "output")
+    summary = [item for item in output if text_at(item, "type") == "compaction"]
+    wishes = [item for item in input_items(body) if text_at(item, "role") == "user"]
     return wishes + summary if summary else None
 
 
-MEMORY = 16 * 1024 * 1024  # bytes of requests and answers, all sessions together
+MEMORY = 16 << 20  # bytes of requests and answers, all sessions together
 
 
 def not_kept(what: str, name: str, status: int, code: str) -> BadRequest:
@@ -5168,22 +5008,19 @@ class _Kept(NamedTuple):
 
 
 class ResponseMemory:
-    """The answers that `previous_response_id` and `item_reference` name.
+    """The answers that `previous_response_id` and `item_reference` name: a session's
+    own. The oldest go first, and a chain with a gap is not known any more."""
 
-    Each session finds only its own; the oldest go first, and a chain with a gap is
-    not known any more.
-    """
+    size = 0
+    _count = 0
 
     def __init__(self, limit: int = MEMORY) -> None:
         self._limit = limit
-        self.size = 0
-        self._count = 0
         self._answers: Dict[int, _Kept] = {}
         self._numbers: Dict[Tuple[str, str], int] = {}  # the latest of a name
 
     def keep(
-        self, session: str, request: bytes, answer: JSON, items: List[JSON],
-        previous: str,
+        self, session: str, request: bytes, answer: JSON, items: List[JSON]
     ) -> None:
         """Remember a finished answer with all its items, no other."""
         if answer.get("status") != "completed":
@@ -5191,7 +5028,7 @@ class ResponseMemory:
         names = [(session, text_at(item, "id")) for item in [answer, *items]]
         output = [(text_at(item, "id"), dumps(item)) for item in items]
         size = len(request) + sum(len(raw) for _, raw in output)
-        before = self._number(session, previous)
+        before = self._number(session, text_at(answer, "previous_response_id"))
         self._count += 1
         self._answers[self._count] = _Kept(before, request, output, names, size)
         self._numbers.update(dict.fromkeys(names, self._count))
@@ -5209,14 +5046,10 @@ class ResponseMemory:
         return self._numbers.get((session, name), -1) if name else 0
 
     def expand(self, session: str, body: JSON) -> JSON:
-        """The request with all that it only refers to; itself where that is nothing.
-
-        Raises BadRequest for an answer or an item that is not known.
-        """
+        """The request with all that it only refers to, itself where that is nothing;
+        raises BadRequest for an answer or an item that is not known."""
         previous = text_field(body, "previous_response_id")
         items = input_items(body)
-        if not previous and not any(map(_lacks_something, items)):
-            return body
         number = self._number(session, previous)
         while number:
             kept = self._answers.get(number)
@@ -5234,20 +5067,22 @@ class ResponseMemory:
         whole: List[Any] = []
         for item in items:
             name = text_at(item, "id")
-            if _is_reference(item) and name in seen:
+            is_reference = name != "" and item.keys() <= {"id", "type"}
+            if is_reference and name in seen:
                 continue
-            if _lacks_something(item):
+            is_thought = text_at(item, "type") == "reasoning"
+            if is_reference or is_thought and not item.get("encrypted_content"):
                 kept = self._answers.get(self._number(session, name))
                 raw = dict(kept.output if kept else ()).get(name)
                 if raw:
                     item = loads(raw)
-                elif _is_reference(item):
+                elif is_reference:
                     raise not_kept("Item", name, 404, "item_not_found")
             seen.add(name)
             whole.append(item)
-        expanded = {**body, "input": whole}
-        expanded.pop("previous_response_id", None)
-        return expanded
+        if not previous and whole == items:
+            return body
+        return {**body, "input": whole, "previous_response_id": ""}
 
 
 # --- the pass-through -----------------------------------------------------------------
@@ -5260,16 +5095,11 @@ def wants_memory(body: JSON, model: Model) -> bool:
     return keeps and takes_reasoning(model)
 
 
-ENDINGS = ("response.completed", "response.incomplete")
-
-
 class ResponsesTap(StreamTranslator):
     """A StreamTranslator for Responses clients: Copilot's own events with one id each.
 
     OpenAI's SDK raises when the id of a response differs between events (CLIENTS 6).
-    Tools get back the names that the client gave them, and reasoning is shown in its
-    vendor's form only to who asked. A failure is raised by finish(), in the better of
-    its two wordings.
+    Calls get the client's own names, and encrypted reasoning goes to who asked for it.
     """
 
     _number = 0  # of the event that comes next
@@ -5321,14 +5151,12 @@ class ResponsesTap(StreamTranslator):
         plain = PLAIN_DELTA(data)
         own_id = plain and self._ids.get(int(plain[4]))
         if own_id:
-            start, end = plain.span(3)
-            data = b"%b%b%b" % (data[:start], dumps(own_id), data[end:])
+            data = data.replace(plain[3], b'"item_id":' + dumps(own_id))
         elif data == b"[DONE]":  # not of this API, never seen (UPSTREAM 10.2)
             return
         else:
             kind, obj = parse_event(event)
             if kind in FAILURES:
-                # The other event may come before or after: the first ends nothing.
                 self.done = self.finished
                 self.finished = True
                 self.failure = better_failure(obj, self.failure)
@@ -5339,13 +5167,11 @@ class ResponsesTap(StreamTranslator):
                 data = dumps(obj)
             if kind in ENDINGS:
                 self.finished = self.done = True
-                cost = obj.get("copilot_usage")
-                self.usage = openai_usage(self._answer.get("usage"), cost)
-                self._answer = {**self._answer, **given(copilot_usage=cost)}
+                self.usage = openai_usage(self._answer, obj)
+                cost = given(copilot_usage=obj.get("copilot_usage"))
+                self._answer = {**self._answer, **cost}
         self._number += 1
-        head = b"event: %b\n" % name.encode("utf-8") if name else b""
-        lines = data.replace(b"\n", b"\ndata: ")
-        self._out.append(b"%bdata: %b\n\n" % (head, lines))
+        self._out.append(frame_event(name, data))
 
     def fail(self, exc: ProxyError) -> bytes:
         """The bytes that tell the client of `exc` inside the stream."""
@@ -5393,32 +5219,6 @@ def search_request(query: str) -> JSON:
         "tools": [{"type": "web_search"}],
         "tool_choice": "required",
         "reasoning": {"effort": "low"},
-    }
-
-
-class SearchReader(ResponsesReader):
-    """A Reader of a search by Responses: the sink hears of it when all is known."""
-
-    def _searched(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
-        query = ""
-        pages: Dict[str, str] = {}
-        for item in objects(object_at(obj, "response").get("output")):
-            query = max(query, text_at(object_at(item, "action"), "query"), key=len)
-            notes = [
-                note
-                for part in objects(item.get("content"))
-                for note in objects(part.get("annotations"))
-                if note.get("type") == "url_citation"
-            ]
-            pages.update(
-                (text_at(note, "url"), text_at(note, "title")) for note in notes
-            )
-        sink.search(query, pages)
-        self._ended(kind, index, obj, sink)
-
-    EVENTS = {
-        **dict.fromkeys(ENDINGS, _searched),
-        **dict.fromkeys(FAILURES, ResponsesReader._failed),
     }
 
 
@@ -5545,14 +5345,12 @@ class Fit:
         if body is not client.body or not places:
             # Arguments were a text: their escapes became characters since.
             return replace_lone_surrogates(dumps(body))
-        own = [key for key in places if body.get(key, self) is places[key][0]]
+        own = {key for key in places if body.get(key, self) is places[key][0]}
         if len(own) == len(places) == len(body) and not self.cuts:
             return client.raw
         pieces: List[Any] = []
         for key in body:
-            piece: Any = b""
-            if key in own:
-                piece = self._own_bytes(key)
+            piece = key in own and self._own_bytes(key)
             pieces += [b",", piece or dumps(key) + b":" + dumps(body[key])]
         pieces[0] = b"{"
         return b"".join([*pieces, b"}"])
@@ -5610,8 +5408,8 @@ def visit(fit: Fit, items: List[Any], kind: str, repairs: Repairs, depth: int) -
     for item in items:
         if type(item) is not dict:
             if depth < 2:
-                path = f"{path_of(fit.body, items)}.{items.index(item)}"
-                expect(item, dict, path)
+                at = f"{path_of(fit.body, items)}.{items.index(item)}"
+                expect(item, dict, at)
             continue
         answer = KEPT
         if None in item.values():
@@ -5622,12 +5420,9 @@ def visit(fit: Fit, items: List[Any], kind: str, repairs: Repairs, depth: int) -
             if answer & GONE:
                 item.clear()
                 break
-        if shown in LEAVES or depth == DEEPEST:
-            verdict |= answer
-            continue
-        for key in inner_keys:
+        for key in () if shown in LEAVES else inner_keys:
             inner = item.get(key)
-            if type(inner) is list:
+            if type(inner) is list and depth < DEEPEST:
                 # Whatever happened inside, the outer one is changed by it.
                 answer |= bool(visit(fit, inner, kind, repairs, depth + 1))
         verdict |= answer
@@ -5681,8 +5476,6 @@ UNSERVED = {
         "modalities": "",
         "logprobs": "",
         "functions": "use tools",
-        "logit_bias": "",
-        "web_search_options": "",
     },
     "responses": {
         "background": "answers come at once; leave it out",
@@ -5690,8 +5483,6 @@ UNSERVED = {
     },
 }
 HARMLESS = {"n": 1, "modalities": ["text"]}  # values that ask for nothing
-# No translation of a chat request has a field for these.
-CHAT_ALONE = ("logit_bias", "web_search_options")
 
 
 def refuse_meaning(fit: Fit) -> None:
@@ -5702,15 +5493,12 @@ def refuse_meaning(fit: Fit) -> None:
     body = fit.client.body
     unserved = UNSERVED.get(fit.client.dialect, {})
     for key in sorted(unserved.keys() & body.keys()):
-        taken = fit.endpoint == CHAT and key in CHAT_ALONE
         if not body[key]:
             fit.body.pop(key, None)  # it says nothing, and is refused
-        elif body[key] != HARMLESS.get(key) and not taken:
+        elif body[key] != HARMLESS.get(key):
             advice = unserved[key] or "leave it out"
-            raise BadRequest(
-                f"{key}: not available here; {advice}",
-                code="unsupported_parameter",
-            )
+            words = f"{key}: not available here; {advice}"
+            raise BadRequest(words, code="unsupported_parameter")
     if fit.client.dialect == "anthropic" and body.pop("thread", None):
         # Both of Anthropic's SDKs send the whole history after exactly this answer.
         raise BadRequest(
@@ -5719,11 +5507,6 @@ def refuse_meaning(fit: Fit) -> None:
                 "error_code": "thread_unsupported_request",
                 "unsupported": ["thread"],
             },
-        )
-    if fit.body.get("previous_response_id"):  # still there: nobody has resolved it
-        raise BadRequest(
-            "previous_response_id: Copilot keeps no answers; send the full input",
-            code="unsupported_parameter",
         )
 
 
@@ -5841,7 +5624,7 @@ def fit_messages_limits(fit: Fit) -> None:
     body = fit.body
     limit = min(map(int, fit.learnt.get("max_tokens", ())), default=0)
     # Not clamped to the catalogue, which lists 64,000 where 128,000 is taken.
-    if limit and count(body.get("max_tokens")) > limit:
+    if limit and count_at(body, "max_tokens") > limit:
         body["max_tokens"] = limit
     if fit.client.dialect == "anthropic":
         return
@@ -5877,8 +5660,8 @@ def thinking_kind(fit: Fit, thinking: JSON) -> Optional[JSON]:
         fitted.pop("budget_tokens", None)
         return fitted
     least = low or MIN_BUDGET
-    room = (count(fit.body.get("max_tokens")) or 10**9) - 1
-    wanted = max(count(fitted.get("budget_tokens")), least)
+    room = (count_at(fit.body, "max_tokens") or 10**9) - 1
+    wanted = max(count_at(fitted, "budget_tokens"), least)
     fitted["budget_tokens"] = min(wanted, high or room, room)
     return fitted if fitted["budget_tokens"] >= least else None
 
@@ -5983,7 +5766,7 @@ FORMAT_PATH = {
 def fit_effort(fit: Fit) -> None:
     """Clamp the effort to what the model lists, or what a refusal has listed."""
     path = EFFORT_PATH[fit.endpoint]
-    name = ".".join(filter(None, path))
+    name = f"{path[0]}.{path[1]}".lstrip(".")
     effort = fit.read(*path)
     efforts = tuple(fit.learnt.get("effort", fit.model.efforts))
     if "calm effort" in fit.learnt and fit.read("thinking", "type") == "disabled":
@@ -6005,7 +5788,7 @@ def add_to_system(fit: Fit, words: str) -> None:
     if fit.endpoint == CHAT:
         body["messages"] = [{"role": "system", "content": words}, *body["messages"]]
         return
-    key = {MESSAGES: "system", RESPONSES: "instructions"}[fit.endpoint]
+    key = "system" if fit.endpoint == MESSAGES else "instructions"
     system = body.get(key)
     if isinstance(system, list):
         body[key] = [*system, {"type": "text", "text": words}]
@@ -6022,7 +5805,7 @@ def say_format(fit: Fit) -> None:
         return
     fit.tell("output format (said in words)")
     schema = object_at(form, "json_schema").get("schema") or form.get("schema")
-    words = JSON_IN_WORDS + "."
+    words = f"{JSON_IN_WORDS}."
     if schema:
         words = f"{JSON_IN_WORDS}, by this JSON Schema: {dumps_text(schema)}"
     add_to_system(fit, words)
@@ -6044,23 +5827,19 @@ def fit_messages_tool(fit: Fit, tool: JSON) -> int:
     in OpenAI's form are taken as a courtesy (UPSTREAM 0.4); some keys are refused."""
     kind = str(tool.get("type"))
     if kind.startswith(UNSERVED_BY_MESSAGES):
-        fit.tell("tool " + kind)
+        fit.tell(f"tool {kind}")
         return GONE
-    verdict = KEPT
+    before = {**tool}
     if kind == "function":
         plain = {**tool_holder(tool)}
         tool.clear()
         tool.update(name=plain.get("name"), description=plain.get("description"))
         tool["input_schema"] = plain.get("parameters") or {}
         drop_nulls(tool)
-        verdict = CHANGED
-    refused = {"eager_input_streaming"}
+    tool.pop("eager_input_streaming", None)
     if tool.get("defer_loading"):
-        refused.add("cache_control")
-    for key in refused & tool.keys():
-        del tool[key]
-        verdict = CHANGED
-    return verdict
+        tool.pop("cache_control", None)
+    return tool != before
 
 
 def is_blank(text: Any) -> bool:
@@ -6092,7 +5871,9 @@ def fit_responses_tool(fit: Fit, tool: JSON) -> int:
 
 # Any MCP server can bring a schema that a vendor refuses, and with it every request
 # fails for as long as the server is there (UPSTREAM 22.5).
-SCHEMA_MAPS = "properties patternProperties dependentSchemas $defs definitions".split()
+SCHEMA_MAPS = frozenset(
+    "properties patternProperties dependentSchemas $defs definitions".split()
+)
 UNIONS = ("anyOf", "oneOf", "allOf")
 SCHEMA_HOLDERS = frozenset(
     "anyOf oneOf allOf prefixItems items additionalProperties not if then else"
@@ -6133,7 +5914,7 @@ def describe(schema: JSON, words: str) -> None:
 
 def fix_keywords(schema: JSON) -> None:
     """No keyword that is empty or of another kind than it must be: it says nothing."""
-    for key in LIST_KEYWORDS & schema.keys():
+    for key in LIST_KEYWORDS.intersection(schema):
         value = schema[key]
         if not isinstance(value, list) or (not value and key != "required"):
             del schema[key]
@@ -6147,9 +5928,7 @@ def fix_containers(schema: JSON) -> None:
     kinds = schema.get("type") or ()  # one text, or a list of them
     if "object" in kinds or "properties" in schema:
         inner = object_at(schema, "properties")
-        schema["properties"] = {
-            name: {} if inner[name] is None else inner[name] for name in inner
-        }
+        schema["properties"] = {name: inner[name] or {} for name in inner}
         if "required" in schema:
             names = texts_of(schema, "required")
             schema["required"] = [name for name in names if name in inner]
@@ -6176,12 +5955,15 @@ def fix_for_google(schema: JSON) -> None:
         return
     if schema.get("type", "string") != "string":
         del schema["enum"]
-        describe(schema, "One of: %s" % dumps_text(values)[1:-1])
+        describe(schema, f"One of: {dumps_text(values)[1:-1]}")
         return
     if None in values:
         schema["nullable"] = True
-    named = [value for value in values if value is not None]
-    schema["enum"] = [one if isinstance(one, str) else dumps_text(one) for one in named]
+    schema["enum"] = [
+        value if isinstance(value, str) else dumps_text(value)
+        for value in values
+        if value is not None
+    ]
 
 
 def fix_all(schema: Any, *fixes: Callable[[JSON], None]) -> bool:
@@ -6197,22 +5979,19 @@ def fix_all(schema: Any, *fixes: Callable[[JSON], None]) -> bool:
 
 def definition(root: JSON, schema: JSON) -> JSON:
     """What a schema refers to, if that is a definition of its own root; else {}."""
-    found = re.fullmatch(r"#/(\$defs|definitions)/([^/]+)", str(schema.get("$ref")))
-    if found is None:
+    path = str(schema.get("$ref")).split("/")
+    if len(path) != 3 or path[0] != "#":
         return {}
-    return object_at(object_at(root, found[1]), found[2])
+    return object_at(object_at(root, path[1]), path[2])
 
 
 def merge_branches(
-    schema: JSON, root: JSON, properties: JSON, seen: Set[int]
+    schema: JSON, root: JSON, properties: JSON, seen: List[JSON]
 ) -> Set[str]:
-    """Add all properties of a schema and its branches; those that every one requires.
-
-    A branch counts once, so no schema takes longer than its own size.
-    """
-    if id(schema) in seen or len(seen) > MOST_BRANCHES:
+    """Add all properties of a schema and its branches; the names that all require."""
+    if len(seen) > MOST_BRANCHES:  # they may refer to each other
         return set()
-    seen.add(id(schema))
+    seen.append(schema)
     for name, inner in object_at(schema, "properties").items():
         properties.setdefault(name, inner)
     needed = set(texts_of(schema, "required"))
@@ -6233,15 +6012,14 @@ def flatten_union(schema: JSON, tool: JSON) -> None:
     if schema.keys().isdisjoint(("$ref", *UNIONS)):
         return
     properties: JSON = {}
-    needed = merge_branches(schema, schema, properties, set())
-    names = [*texts_of(schema, "required"), *sorted(needed)]
+    needed = merge_branches(schema, schema, properties, [])
     branches = objects(schema.get("anyOf")) + objects(schema.get("oneOf"))
     choices = [definition(schema, branch) or branch for branch in branches]
     for key in ("$ref", *UNIONS):
         schema.pop(key, None)
     if choices:
-        describe(tool, "Arguments by one of: %s" % dumps_text(choices)[:2000])
-    schema.update(properties=properties, required=list(dict.fromkeys(names)))
+        describe(tool, f"Arguments by one of: {dumps_text(choices)[:2000]}")
+    schema.update(properties=properties, required=sorted(needed))
 
 
 def fit_schema(fit: Fit, tool: JSON) -> int:
@@ -6260,16 +6038,15 @@ def fit_schema(fit: Fit, tool: JSON) -> int:
     if "$schema" in schema:
         del schema["$schema"]
         fit.cuts += 1
-    verdict = KEPT
     before = {**schema}
     flatten_union(schema, holder)
     schema["type"] = "object"
     schema["properties"] = object_at(schema, "properties")
-    if key == "parameters":
-        verdict |= fix_all(schema, fix_keywords, fix_containers)
-        if fit.model.maker == "google":
-            verdict |= fix_all(schema, fix_for_google)
-    return verdict | (schema != before)
+    fixes: List[Callable[[JSON], None]] = [fix_keywords, fix_containers]
+    if fit.model.maker == "google":
+        fixes.append(fix_for_google)
+    inside = key == "parameters" and fix_all(schema, *fixes)
+    return inside or schema != before
 
 
 def is_strict(schema: Any) -> bool:
@@ -6290,7 +6067,7 @@ def loosen(fit: Fit, shown: JSON, key: str = "parameters", what: str = "tools") 
     holder = tool_holder(shown)
     if holder.get("strict") is not True or is_strict(holder.get(key)):
         return False
-    fit.tell("strict of " + what)
+    fit.tell(f"strict of {what}")
     holder["strict"] = False
     return True
 
@@ -6325,7 +6102,7 @@ def digest_of(text: str) -> str:
 def short_name(name: str) -> str:
     """A tool name that every vendor takes."""
     plain = re.sub(r"[^a-zA-Z0-9_-]", "_", name)
-    return "%s_%s" % (plain[:53], digest_of(name)[:10])
+    return f"{plain[:53]}_{digest_of(name)[:10]}"
 
 
 def rename(fit: Fit, holder: JSON, key: str = "name") -> int:
@@ -6368,7 +6145,8 @@ def tidy_tools(fit: Fit) -> None:
         for key in ("tools", "tool_choice", "parallel_tool_calls"):
             body.pop(key, None)
     elif on_messages:
-        if text_at(choice, "name") not in {"", *fit.offered}:
+        chosen = text_at(choice, "name")
+        if chosen and chosen not in fit.offered:
             fit.leave_out("tool_choice")
         if all(tool.get("defer_loading") for tool in tools):
             for tool in tools:  # one at least must not wait to be found
@@ -6394,11 +6172,9 @@ def texts_in(content: Any) -> str:
 
 def say_block(block: JSON, text: str) -> int:
     """Put a text block in the place of another, with its cache mark."""
-    mark = block.get("cache_control")
-    block.clear()
+    for key in block.keys() - {"cache_control"}:
+        del block[key]
     block.update(type="text", text=text)
-    if mark is not None:
-        block["cache_control"] = mark
     return CHANGED
 
 
@@ -6411,14 +6187,12 @@ def signature_of(block: JSON) -> str:
 def drop_thinking(fit: Fit, block: JSON) -> int:
     """Thinking that its reader cannot read: of ours, of others, refused before."""
     ours = unpack_reasoning(text_at(block, "signature") or text_at(block, "data"))
-    if ours or signature_of(block) in {"", *fit.learnt.get("thinking", ())}:
+    own = signature_of(block)
+    if ours or not own or own in fit.learnt.get("thinking", ()):
         return GONE
     if "empty thinking" in fit.learnt and is_blank(block.get("thinking")):
         return GONE
-    if "cache_control" not in block:
-        return KEPT
-    del block["cache_control"]  # refused here
-    return CHANGED
+    return block.pop("cache_control", None) is not None  # which is refused here
 
 
 def thought_prints(fit: Fit, words: str) -> Set[str]:
@@ -6542,16 +6316,15 @@ def check_vision(fit: Fit) -> None:
     check_ability(fit, "vision", fit.model.vision, "image", advice)
 
 
-def fit_image(fit: Fit, block: JSON) -> int:
+def fit_image(fit: Fit, block: JSON) -> bool:
     """An image block of Messages."""
     check_vision(fit)
     source = own_source(fit, block)
-    before = (text_at(source, "media_type"), text_at(source, "data"))
-    fitted = picture(*before)
-    if source.get("type") != "base64" or fitted == before:
-        return KEPT
-    source["media_type"], source["data"] = fitted
-    return CHANGED
+    before = {**source}
+    if source.get("type") == "base64":
+        kind, data = picture(text_at(source, "media_type"), text_at(source, "data"))
+        source.update(media_type=kind, data=data)
+    return source != before
 
 
 def fit_image_url(fit: Fit, part: JSON) -> int:
@@ -6578,16 +6351,10 @@ def check_document(fit: Fit, part: JSON) -> int:
 def fit_document(fit: Fit, block: JSON) -> int:
     """A document that is text becomes text: only PDF is taken (UPSTREAM 11.5)."""
     source = own_source(fit, block)
-    kind = source.get("type")
     text = text_at(source, "data")
-    if kind == "content" and isinstance(source.get("content"), (str, list)):
-        text = texts_in(source.get("content"))
-    elif kind == "base64" and text_at(source, "media_type").startswith("text/"):
-        try:
-            text = base64.b64decode(text).decode("utf-8", "replace")
-        except ValueError:  # not base64: the upstream has words
-            return KEPT
-    elif kind != "text":
+    if isinstance(source.get("content"), (str, list)):
+        text = texts_in(source["content"])
+    elif source.get("type") != "text":
         return KEPT
     words = [text_at(block, "title"), text_at(block, "context"), text]
     return say_block(block, "\n\n".join(filter(None, words)))
@@ -6609,7 +6376,7 @@ def fit_call_id(fit: Fit, shown: JSON) -> int:
         if type(call_id) is not str:
             continue
         if not PLAIN_ID[fit.endpoint](call_id):
-            call_id = shown[key] = "call_" + digest_of(call_id)[:24]
+            call_id = shown[key] = f"call_{digest_of(call_id)[:24]}"
             verdict = CHANGED
         if key == "id":
             fit.calls.append((fit.turn, call_id))
@@ -6666,6 +6433,7 @@ def drop_empty_turns(fit: Fit) -> None:
 INTERRUPTED = "The call was interrupted."
 UNANSWERED = {"type": "tool_result", "is_error": True, "content": INTERRUPTED}
 UNANSWERED_CHAT = {"role": "tool", "content": INTERRUPTED}
+ORPHAN = "[result of a tool call that is not shown]"
 
 
 def orphan_parts(content: Any, kind: str) -> List[JSON]:
@@ -6674,7 +6442,7 @@ def orphan_parts(content: Any, kind: str) -> List[JSON]:
     parts = as_blocks(content)
     if parts != objects(parts):
         parts = as_blocks(dumps_text(content))
-    words = "\n".join(filter(None, [ORPHAN.text, texts_in(parts)]))
+    words = "\n".join(filter(None, [ORPHAN, texts_in(parts)]))
     more = [
         part
         for part in parts
@@ -6806,14 +6574,12 @@ def fit_chat_fields(fit: Fit) -> None:
         wanted = model.output  # as the official client
     if not wanted:
         return
+    for key in ("max_tokens", "max_completion_tokens"):
+        body.pop(key, None)
+    named = reasoner or "limit name" in fit.learnt
+    key = "max_completion_tokens" if named else "max_tokens"
     # Clamped to the catalogue: only Messages is known to take more than that lists.
-    wanted = min(wanted, model.output or wanted)
-    if reasoner or "limit name" in fit.learnt:
-        body["max_completion_tokens"] = wanted
-        body.pop("max_tokens", None)
-    else:
-        body["max_tokens"] = wanted
-        body.pop("max_completion_tokens", None)
+    body[key] = min(wanted, model.output or wanted)
 
 
 def fit_role(fit: Fit, message: JSON) -> bool:
@@ -6827,10 +6593,7 @@ def fit_chat_turn(fit: Fit, message: JSON) -> int:
     """Copilot gets back what ChatWriter gave out, and nothing that another made; no
     blank ends, no empty list, no turn that says nothing (UPSTREAM 9.1)."""
     before = {**message}
-    plain = uncarry(message)
-    if plain is not message:
-        message.clear()
-        message.update(plain)
+    message.update(uncarry(message))
     if message.get("role") != "assistant":
         return message != before
     thought = message.pop("reasoning_content", None)
@@ -6891,11 +6654,6 @@ INCLUDES = (
     "message.input_image.image_url",
 )
 NOTES = "internal_"  # so begin members that Codex keeps for itself (CLIENTS 8)
-# Left out without a word, since refuse_meaning has refused what of them means anything;
-# client_metadata is Codex's own (CLIENTS 2).
-UNTOLD_FIELDS = (
-    "background conversation previous_response_id prompt client_metadata".split()
-)
 LEAST_OUTPUT = 16  # a smaller max_output_tokens is a 400 (UPSTREAM 10.1)
 LONGEST_KEY = 64  # of a prompt_cache_key
 
@@ -6906,7 +6664,8 @@ def fit_responses_fields(fit: Fit) -> None:
     body["stream"] = True  # whole answers have a cap and a time-out
     fit.leave_out("service_tier")
     check_tool_count(body)
-    for key in (*UNTOLD_FIELDS, *[key for key in body if key.startswith(NOTES)]):
+    notes = [key for key in body if key.startswith(NOTES)]
+    for key in ("previous_response_id", "client_metadata", *notes):  # (CLIENTS 2)
         body.pop(key, None)
     include = field(body, "include", list, default=[])
     known = INCLUDES
@@ -6923,60 +6682,49 @@ def fit_responses_fields(fit: Fit) -> None:
     body["store"] = False
     limit = field(body, "max_output_tokens", int)
     if limit is not None:
-        limit = max(LEAST_OUTPUT, min(limit, model.output or limit))
-        body["max_output_tokens"] = limit
+        most = min(limit, model.output or limit)
+        body["max_output_tokens"] = max(LEAST_OUTPUT, most)
     cache_key = text_at(body, "prompt_cache_key")
     if len(cache_key) > LONGEST_KEY:
         body["prompt_cache_key"] = digest_of(cache_key)
 
 
-def fit_items(fit: Fit) -> None:
-    """Leave out ids, which another connection refuses (UPSTREAM 10.1), Codex's notes,
-    and reasoning of another vendor or refused before; a compaction of ours becomes the
-    user's words."""
-    items = list_at(fit.body, "input")
-    kept: List[JSON] = []
-    refused = fit.learnt.get("reasoning", ())
-    for item in items:
-        kind = item.get("type")
-        if kind == "item_reference":
-            path = path_of(fit.body, item)
-            raise BadRequest(f"{path}: Copilot keeps no items; send it whole")
-        ours = unpack_reasoning(text_at(item, "encrypted_content"))
-        if kind == "reasoning" and (ours or signature_of(item) in refused):
-            continue
-        names = [key for key in item if key != "id" and not key.startswith(NOTES)]
-        plain = {key: item[key] for key in names}
-        if ours:
-            words = [{"type": "input_text", "text": summary_text(item)}]
-            plain = {"type": "message", "role": "user", "content": words}
-        kept.append(plain)
-    if kept != items:
-        fit.body["input"] = kept
-
-
 ITEM_CALLS = ("function_call", "custom_tool_call")
 
 
-def pair_items(fit: Fit) -> None:
-    """Every call has one output, and every output a call (UPSTREAM 10.1)."""
+def fit_items(fit: Fit) -> None:
+    """Leave out ids, which another connection refuses (UPSTREAM 10.1), Codex's notes,
+    and reasoning of another vendor or refused before; a compaction of ours becomes the
+    user's words. Every call has one output, and every output a call."""
     items = list_at(fit.body, "input")
+    refused = fit.learnt.get("reasoning", ())
     names = [(text_at(item, "type"), text_at(item, "call_id")) for item in items]
     known = collections.Counter(names)
-    paired: List[JSON] = []
+    kept: List[JSON] = []
     for item, (kind, call_id) in zip(items, names):
+        ours = unpack_reasoning(text_at(item, "encrypted_content"))
+        if kind == "reasoning" and (ours or signature_of(item) in refused):
+            continue
+        plain = {
+            key: value
+            for key, value in item.items()
+            if key != "id" and not key.startswith(NOTES)
+        }
+        if ours:
+            words = [{"type": "input_text", "text": summary_text(item)}]
+            plain = {"type": "message", "role": "user", "content": words}
         call = kind.removesuffix("_output")
         if call != kind and call in ITEM_CALLS:
             known[call, call_id] -= 1
             if known[call, call_id] < 0:
                 parts = orphan_parts(item.get("output"), "input_text")
-                item = {"role": "user", "content": parts}
-        paired.append(item)
+                plain = {"role": "user", "content": parts}
+        kept.append(plain)
         output = kind + "_output"
         if kind in ITEM_CALLS and not known[output, call_id]:
-            paired.append({"type": output, "call_id": call_id, "output": INTERRUPTED})
-    if paired != items:
-        fit.body["input"] = paired
+            kept.append({"type": output, "call_id": call_id, "output": INTERRUPTED})
+    if kept != items:
+        fit.body["input"] = kept
 
 
 def fit_embeddings(fit: Fit) -> None:
@@ -7001,7 +6749,7 @@ ON_MESSAGES = r"/v1/messages "
 ON_CHAT = r"/chat/completions "
 ON_RESPONSES = r"/responses "
 ON_OPENAI = r"/(?:chat/completions|responses) "
-OF_REASONERS = r"/(?:chat/completions|responses) \S* (?:%s)" % REASONERS
+OF_REASONERS = rf"/(?:chat/completions|responses) \S* (?:{REASONERS})"
 CALL_KINDS = "tool_use function custom function_call custom_tool_call"
 RESULT_KINDS = "tool_result tool function_call_output custom_tool_call_output"
 # What another server ran, so that no model here can read it (UPSTREAM 11.5).
@@ -7014,7 +6762,7 @@ SERVER_BLOCKS = (
 
 
 # Where a cache mark may stand.
-MARKED = OFFERED + " text image document tool_use tool_result search_result"
+MARKED = f"{OFFERED} text image document tool_use tool_result search_result"
 
 
 def whole_words(fit: Fit, words: str) -> Set[str]:
@@ -7047,72 +6795,62 @@ RULES: Tuple[Rule, ...] = (
     # Whole requests: first what must be refused, so that nothing is repaired in vain.
     Rule("shape", check_shape, EVERYWHERE),
     Rule("meaning", refuse_meaning, EVERYWHERE),  # UPSTREAM 22.3
-    Rule("model", name_model, EVERYWHERE + "|/embeddings "),
+    Rule("model", name_model, f"{EVERYWHERE}|/embeddings "),
     Rule("choice", fit_messages_choice, ON_MESSAGES),  # UPSTREAM 0.4
     Rule("embeddings", fit_embeddings, "/embeddings "),  # UPSTREAM 13, 22.6
-    Rule(
-        "beta",
-        words=r"unsupported beta header\(s\): ([\w.,\- ]+)|invalid beta flag",
-    ),
+    Rule("beta", words=r"unsupported beta header\(s\): ([\w.,\- ]+)|invalid beta flag"),
     Rule("betas", choose_betas, ON_MESSAGES),  # UPSTREAM 11.4, 22.3
     Rule("top fields", fit_top_fields, ON_MESSAGES),  # UPSTREAM 11.5, 22.3
     Rule("limits", fit_messages_limits, ON_MESSAGES),  # UPSTREAM 11.5
     Rule("max_tokens", words=r"max_tokens: \d+ > (\d+)"),
     Rule("responses fields", fit_responses_fields, ON_RESPONSES),  # UPSTREAM 10.1
     Rule("reasoner samplers", drop_both_samplers, OF_REASONERS),  # UPSTREAM 9.1
-    Rule(  # UPSTREAM 22.3
+    Rule(
         "second sampler",
         drop_second_sampler,
         r"/v1/messages \S* claude-(?:sonnet|haiku)-4[.-]5",
         words=r"temperature\W{1,3}and\W{1,3}top_p\W{1,3}cannot both",
-    ),
-    Rule(  # UPSTREAM 22.3
-        "samplers",
-        drop_samplers,
-        words=r"\b(temperature|top_p|top_k)\W{0,2} is (?:not supported|deprecated)",
-    ),
-    Rule(  # UPSTREAM 22.3
-        "forced choice",
-        words=r"tool_choice: type .{1,40} (?:is|are) not supported",
-    ),
-    Rule(  # UPSTREAM 22.6
-        "stop",
-        cut_at_stops,
-        r"/responses |" + OF_REASONERS,
-        words=r"parameter: 'stop'",
-    ),
+    ),  # UPSTREAM 22.3
     Rule(
-        "limit name",
-        words=r"'max_tokens' is not supported.{1,80}max_completion_tokens",
+        "samplers", drop_samplers,
+        words=r"\b(temperature|top_p|top_k)\W{0,2} is (?:not supported|deprecated)",
+    ),  # UPSTREAM 22.3
+    Rule(
+        "forced choice", words=r"tool_choice: type .{1,40} (?:is|are) not supported"
+    ),  # UPSTREAM 22.3
+    Rule(
+        "stop", cut_at_stops, f"/responses |{OF_REASONERS}", words=r"parameter: 'stop'"
+    ),  # UPSTREAM 22.6
+    Rule(
+        "limit name", words=r"'max_tokens' is not supported.{1,80}max_completion_tokens"
     ),
     Rule("chat fields", fit_chat_fields, ON_CHAT),  # UPSTREAM 9.1
     Rule("always thinks", words=r"thinking\.type\.disabled"),  # UPSTREAM 22.3
     Rule("no adaptive", words=r"adaptive thinking is not supported"),
     Rule("no budget", words=r"thinking\.type\.enabled"),
-    Rule(  # UPSTREAM 22.3
+    Rule(
         "lost thinking",
         words=r"expected `?thinking`? or `?redacted_thinking`?, but found",
         learn=loop_calls,
-    ),
+    ),  # UPSTREAM 22.3
     Rule("thinking kind", fit_thinking, ON_MESSAGES),  # UPSTREAM 11.5
-    Rule(  # UPSTREAM 22.3
-        "calm effort",
-        words=r"effort '\w+' is not supported when thinking is disabled",
-    ),
-    Rule(  # UPSTREAM 11.5
+    Rule(
+        "calm effort", words=r"effort '\w+' is not supported when thinking is disabled"
+    ),  # UPSTREAM 22.3
+    Rule(
         "effort",
         fit_effort,
         EVERYWHERE,
         words=r"(?:effort\b.{0,80}|'(?:none|minimal|low|medium|high|xhigh|max)' is )"
         r"not supported(?:.{0,120}?supported values[^:]{0,20}:(.*))?",
-    ),
-    Rule(  # UPSTREAM 11.5
+    ),  # UPSTREAM 11.5
+    Rule(
         "format",
         say_format,
         words=r"allowedPartnerModelFeatures"
         r"|(?:output_config\.format|response_format|text\.format|structured outputs?)"
         r"\b.{0,80}(?:not permitted|not supported)",
-    ),
+    ),  # UPSTREAM 11.5
     Rule(
         "fields",
         drop_fields,
@@ -7122,15 +6860,14 @@ RULES: Tuple[Rule, ...] = (
         learn=field_path,
     ),
     Rule("format schema", fit_format_schema, ON_OPENAI),  # UPSTREAM 22.4, 22.5
-    Rule(  # UPSTREAM 22.4: such a model gets the request translated (18)
-        "namespaces",
-        words=r"tools\[\d+\]\.tools|\bnamespace\b|\btool_search\b",
-    ),
-    Rule(  # UPSTREAM 22.4
+    Rule(
+        "namespaces", words=r"tools\[\d+\]\.tools|\bnamespace\b|\btool_search\b"
+    ),  # UPSTREAM 22.4: such a model gets the request translated (18)
+    Rule(
         "reasoning",
         words=r"encrypted content.{1,200}could not be (?:verified|decrypted)",
         learn=thought_prints,
-    ),
+    ),  # UPSTREAM 22.4
     # Offered tools: before the turns, because those ask what is offered.
     Rule("tools of Messages", fit_messages_tool, ON_MESSAGES, OFFERED),  # UPSTREAM 11.5
     Rule(
@@ -7138,29 +6875,19 @@ RULES: Tuple[Rule, ...] = (
     ),  # UPSTREAM 10.1
     Rule("schemas", fit_schema, EVERYWHERE, OFFERED),  # UPSTREAM 22.5
     Rule("strict", loosen, ON_OPENAI, OFFERED),  # UPSTREAM 22.4
-    Rule(  # UPSTREAM 11.5, 16
-        "names",
-        fit_name,
-        EVERYWHERE,
-        OFFERED + " " + CALL_KINDS,
-    ),
+    Rule("names", fit_name, EVERYWHERE, f"{OFFERED} {CALL_KINDS}"),  # UPSTREAM 11.5, 16
     # Turns, items and blocks: carried ids before ids, else they would be hashed.
     Rule("chat turns", fit_chat_turn, ON_CHAT, "assistant tool"),
-    Rule(  # UPSTREAM 9.1
-        "roles",
-        fit_role,
-        r"/chat/completions \S* (?:o1|(?!%s))" % REASONERS,
+    Rule(
+        "roles", fit_role, rf"/chat/completions \S* (?:o1|(?!{REASONERS}))",
         "system developer",
-    ),
-    Rule(  # UPSTREAM 11.5
-        "system turns",
-        fit_system_turn,
-        ON_MESSAGES,
-        "system",
+    ),  # UPSTREAM 9.1
+    Rule(
+        "system turns", fit_system_turn, ON_MESSAGES, "system",
         words=r"unexpected role \W?system",
-    ),
+    ),  # UPSTREAM 11.5
     Rule("order", sort_blocks, ON_MESSAGES, "user assistant"),  # UPSTREAM 11.5, 11.6
-    Rule(  # UPSTREAM 11.6, 22.3
+    Rule(
         "thinking",
         drop_thinking,
         ON_MESSAGES,
@@ -7168,56 +6895,41 @@ RULES: Tuple[Rule, ...] = (
         words=r"signature`? in `?thinking|block cannot be `?thinking"
         r"|thinking.{1,80}cannot be modified|bound to a different conversation",
         learn=thought_prints,
-    ),
-    Rule(  # UPSTREAM 22.3
-        "empty thinking",
-        words=r"each thinking block must contain thinking",
-    ),
-    Rule(  # UPSTREAM 11.5
-        "server blocks",
-        say_server_block,
-        ON_MESSAGES,
-        SERVER_BLOCKS,
-    ),
+    ),  # UPSTREAM 11.6, 22.3
+    Rule(
+        "empty thinking", words=r"each thinking block must contain thinking"
+    ),  # UPSTREAM 22.3
+    Rule(
+        "server blocks", say_server_block, ON_MESSAGES, SERVER_BLOCKS
+    ),  # UPSTREAM 11.5
     Rule("references", say_reference, ON_MESSAGES, "tool_reference"),  # UPSTREAM 11.5
     Rule("result marks", lift_marks, ON_MESSAGES, "tool_result"),  # UPSTREAM 22.3
-    Rule(  # UPSTREAM 22.6
-        "images",
-        fit_image,
-        ON_MESSAGES,
-        "image",
-    ),
+    Rule("images", fit_image, ON_MESSAGES, "image"),  # UPSTREAM 22.6
     Rule("image URLs", fit_image_url, ON_OPENAI, "image_url input_image"),
     Rule("vision", words=r"vision is not (?:enabled|supported)"),
     Rule("documents of text", fit_document, ON_MESSAGES, "document"),  # UPSTREAM 11.5
-    Rule(  # UPSTREAM 9.1, 22.4
+    Rule(
         "documents",
         check_document,
         ON_OPENAI,
         "file input_file",
         words=r"only text and image_url are allowed|'(?:input_)?file'|input_file"
         r"|file input is not supported",
-    ),
-    Rule(  # UPSTREAM 22.3, 22.4
-        "ids",
-        fit_call_id,
-        EVERYWHERE,
-        CALL_KINDS + " " + RESULT_KINDS,
-    ),
+    ),  # UPSTREAM 9.1, 22.4
+    Rule(
+        "ids", fit_call_id, EVERYWHERE, f"{CALL_KINDS} {RESULT_KINDS}"
+    ),  # UPSTREAM 22.3, 22.4
     Rule("blank", drop_blank, ON_MESSAGES, "text"),  # UPSTREAM 11.5
-    Rule("marks", fit_mark, ON_MESSAGES, MARKED + " " + SERVER_BLOCKS),  # UPSTREAM 11.5
+    Rule("marks", fit_mark, ON_MESSAGES, f"{MARKED} {SERVER_BLOCKS}"),  # UPSTREAM 11.5
     # What the walk has left: pairs before the last turn, since they may add one.
     Rule("empty turns", drop_empty_turns, ON_MESSAGES),  # UPSTREAM 11.5
     Rule("pairs", pair_blocks, ON_MESSAGES),  # UPSTREAM 11.5
     Rule("chat pairs", pair_chat_results, ON_CHAT),
-    Rule("item ids", fit_items, ON_RESPONSES),  # UPSTREAM 10.1
-    Rule("item pairs", pair_items, ON_RESPONSES),  # UPSTREAM 10.1
-    Rule(  # UPSTREAM 11.5
-        "prefill",
-        end_with_user,
-        r"/v1/messages |/chat/completions \S* claude",
+    Rule("items", fit_items, ON_RESPONSES),  # UPSTREAM 10.1
+    Rule(
+        "prefill", end_with_user, r"/v1/messages |/chat/completions \S* claude",
         words=r"does not support assistant message prefill",
-    ),
+    ),  # UPSTREAM 11.5
     Rule("tool list", tidy_tools, EVERYWHERE),  # UPSTREAM 11.5, 22.6
     Rule("too many marks", drop_marks, ON_MESSAGES),  # UPSTREAM 11.5
     Rule("cache", mark_for_cache, r"/chat/completions \S* claude"),  # UPSTREAM 9.1
@@ -7291,14 +7003,12 @@ class Fitter:
             for name in news:
                 keep_newest(known, name, None, MAX_LESSONS)
             keep_newest(self._learnt, subject, learnt, MAX_SUBJECTS)
-            # Not the upstream's words, which may quote the prompt, nor prints: this is
-            # logged.
-            names = [name for name in news if re.fullmatch(r"[\w.*-]{1,60}", name)]
+            # Logged: not the upstream's words, which may quote the prompt, nor prints.
+            names = [name for name in news[:8] if re.fullmatch(r"[\w.*-]{1,60}", name)]
             if rule.learn is thought_prints:
                 names = []
-            return "%s refuses this, so it is sent otherwise: %s %s" % (
-                fit.model.id, rule.name, ", ".join(names[:8]),
-            )
+            told = f"{rule.name} {', '.join(names)}"
+            return f"{fit.model.id} refuses this, so it is sent otherwise: {told}"
         return ""
 
 
@@ -7859,12 +7569,10 @@ def fold_usage(lines: Iterable[bytes], since: str) -> List[Tuple[Any, ...]]:
     and credits."""
     days: Tallies = {}
     for line in lines:
-        record: JSON = {}
-        with contextlib.suppress(BadRequest):  # half a line, from a kill
-            record = loads_object(line)
+        record = read_object(line)  # none in half a line, from a kill
         key = (text_at(record, "time")[:10], text_at(record, "model")[:100])
         if key[0] >= since:
-            tokens = sum(count(record.get(kind)) for kind in TOKEN_KINDS)
+            tokens = sum(count_at(record, kind) for kind in TOKEN_KINDS)
             _add_tally(days, key, (1, tokens, typed(record, "credits", float)))
     return [(*key, *sums) for key, sums in sorted(days.items())]
 
@@ -7955,22 +7663,19 @@ class Limits:
             )
         rate = RATES.get(wanted.dialect, "rate_limit_default")
         for name in (rate, TOKEN_RATE):
-            self._check_rate(allowance, name, now)
+            limit = getattr(config, name)
+            wait = seconds_until_free(allowance.windows[name], limit, now)
+            if limit and wait:
+                raise RateLimited(
+                    f"this proxy's own {name.upper()}={limit} is reached; try again in "
+                    f"{wait} s, or raise it (0 = off).",
+                    retry_after=str(wait),
+                )
         allowance.windows[rate].append([now, 1])
         entry = [now, wanted.tokens]
         allowance.windows[TOKEN_RATE].append(entry)
         allowance.nano_aiu += wanted.nano_aiu
         return Hold(allowance, wanted.nano_aiu, entry)
-
-    def _check_rate(self, allowance: _Allowance, name: str, now: float) -> None:
-        limit = getattr(self._config, name)
-        wait = seconds_until_free(allowance.windows[name], limit, now)
-        if limit and wait:
-            raise RateLimited(
-                f"this proxy's own {name.upper()}={limit} is reached; try again in "
-                f"{wait} s, or raise it (0 = off).",
-                retry_after=str(wait),
-            )
 
     def settle(self, hold: Hold, now: float, usage: TokenUsage) -> None:
         """Charge what the answer cost, and now, instead of the estimate."""
@@ -8799,6 +8504,7 @@ TRIM_AFTER = 0.3  # seconds until give_back_memory()
 GIVE_WAY = 0.001  # seconds that the loop waits while a thread is at a large body
 HEAR_OF_ENDS = 0.02  # seconds in which the loop hears of clients that have left
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+JSON_HEADERS = [("content-type", "application/json")]
 SAFE_PAIRS = (("x-content-type-options", "nosniff"), ("cache-control", "no-store"))
 
 
@@ -8807,7 +8513,7 @@ def error_answer(exc: ProxyError, path: str) -> Tuple[int, Pairs, bytes]:
     spell = openai_error
     if re.match(r"/+(?:v1/+)*messages", path):
         spell = anthropic_error
-    pairs = [("content-type", "application/json")]
+    pairs = [*JSON_HEADERS]
     if exc.retry_after:
         pairs.append(("retry-after", exc.retry_after))
     if exc.should_retry is not None:
@@ -9360,13 +9066,6 @@ NOT_GITHUB = (
 )
 
 
-def read_object(raw: bytes) -> JSON:
-    """The object that an answer holds; {} = none."""
-    with contextlib.suppress(BadRequest):
-        return loads_object(raw)
-    return {}
-
-
 def token_in(obj: Any, key: str) -> str:
     """A token that may stand in a header, "" when there is none."""
     token = text_at(obj, key)
@@ -9494,20 +9193,6 @@ TOKEN_PREFIXES = {
     "github_pat_": "a fine-grained personal access token",
     "ghs_": "an Actions or App installation token",
 }
-# What a refusal means that GitHub itself has sent; only the first ends the sign-in.
-EXCHANGE_FAILURES = {
-    401: (AuthRequired, "GitHub no longer accepts {dead}; %s." % LOGIN_HINT),
-    403: (
-        Forbidden,
-        "{host} refuses this account a Copilot token (403: {words}). A policy of your "
-        "organisation can forbid it; ask its administrator.",
-    ),
-    404: (
-        Forbidden,
-        "GitHub knows no Copilot for this account here; check GITHUB_URL, or sign in "
-        "with another account.",
-    ),
-}
 GITHUBS_PAGE = re.compile(rb"github|unicorn", re.IGNORECASE)
 
 
@@ -9525,22 +9210,25 @@ def _notification_error(kind: str, hint: str) -> Forbidden:
     )
 
 
+def _token_hint(env_token: str) -> str:
+    for prefix, meaning in TOKEN_PREFIXES.items():
+        if env_token.startswith(prefix):
+            return (
+                f"GITHUB_TOKEN is {meaning} ({prefix}), Copilot takes an editor's "
+                f"(ghu_); unset it, {LOGIN_HINT}."
+            )
+    return ""
+
+
 def exchange_error(
-    status: int, headers: Mapping[str, str], body: bytes, env_token: str = "",
-    host: str = "api.github.com",
+    status: int, headers: Mapping[str, str], body: bytes, env_token: str, host: str
 ) -> ProxyError:
     """Tell the failures of the token exchange with `host` apart: AuthRequired only
     when the GitHub token is dead. `env_token` is GITHUB_TOKEN if that was sent."""
     exc = upstream_error(status, headers, body)
     if status == 429 or "rate limit" in str(exc).lower():
         return exc  # throttled, so still signed in
-    hint = ""
-    for prefix, meaning in TOKEN_PREFIXES.items():
-        if env_token.startswith(prefix):
-            hint = (
-                f"GITHUB_TOKEN is {meaning} ({prefix}), Copilot takes an editor's "
-                f"(ghu_); unset it, {LOGIN_HINT}."
-            )
+    hint = _token_hint(env_token)
     envelope = read_object(body)
     kind = text_at(object_at(envelope, "error_details"), "notification_id")[:60]
     if status == 403 and kind:
@@ -9557,14 +9245,23 @@ def exchange_error(
             "again in a moment.",
             retry_after=exc.retry_after,
         )
-    if status not in EXCHANGE_FAILURES:
+    if status not in (401, 403, 404):
         return exc
     if hint:
         return AuthRequired(hint)
-    failure, text = EXCHANGE_FAILURES[status]
-    dead = "GITHUB_TOKEN: unset it" if env_token else "the sign-in"
-    words = text.format(dead=dead, host=host, words=exc.words)
-    return failure(words, should_retry=False)
+    if status == 401:  # only this ends the sign-in
+        dead = "GITHUB_TOKEN: unset it" if env_token else "the sign-in"
+        return AuthRequired(f"GitHub no longer accepts {dead}; {LOGIN_HINT}.")
+    words = (
+        f"{host} refuses this account a Copilot token (403: {exc.words}). A policy of "
+        "your organisation can forbid it; ask its administrator."
+    )
+    if status == 404:
+        words = (
+            "GitHub knows no Copilot for this account here; check GITHUB_URL, or sign "
+            "in with another account."
+        )
+    return Forbidden(words, should_retry=False)
 
 
 def editor_headers(config: Config) -> Dict[str, str]:
@@ -9624,12 +9321,6 @@ def _device_error(reply: JSON) -> UpstreamError:
     reason = str(reply.get("error_description") or "no reason given")[:200]
     unheard_of = f"GitHub refuses the sign-in: {reason} ({error})."
     return UpstreamError(DEVICE_FAILURES.get(error, unheard_of))
-
-
-def retrieve(task: asyncio.Future[Any]) -> None:
-    """Take a failure that nobody waits for any more; else asyncio complains."""
-    if not task.cancelled():
-        task.exception()
 
 
 class Cached:
@@ -9733,7 +9424,6 @@ class CopilotAuth:
         self._sleep = sleep
         self._become(config.github_token)
         self._store.sweep()
-        self.signed_in()
 
     def _become(self, github: str) -> None:
         """Start afresh with this GitHub token, or with none."""
@@ -9766,24 +9456,21 @@ class CopilotAuth:
         github = token_in(saved, "githubToken") or env_token
         if github == self._github:
             return
-        self._leave()
+        self.close()
         self._become(github)
         reply = saved.get("copilotToken")
         if token_in(reply, "token"):  # one that is surely good saves an exchange
-            left = count(reply.get("expires_at")) - int(time.time())
+            left = count_at(reply, "expires_at") - int(time.time())
             if 360 < left <= 3600:  # a longer life means that the clock is wrong
                 self._tokens.put(*self._term(reply, left - 60))
 
-    def _leave(self) -> None:
+    def close(self) -> None:
+        """Stop polling and exchanging."""
         self._code.close()
         self._tokens.close()
         if self._polling:
             self._polling.cancel()
             self._polling = None
-
-    async def close(self) -> None:
-        """Stop polling and exchanging."""
-        self._leave()
 
     # -- the GitHub token ----------------------------------------------------
 
@@ -9822,7 +9509,7 @@ class CopilotAuth:
         """Forget the login and delete the file; GITHUB_TOKEN can only be named."""
         self._store.clear()
         self._mark = None  # of a file that is not there
-        self._leave()
+        self.close()
         self._become(self._config.github_token)
         reply = {"status": "logged_out"}
         if self._github:
@@ -9835,7 +9522,8 @@ class CopilotAuth:
     async def ask_github(
         self, url: str, body: bytes = b"", *, token: str = ""
     ) -> Tuple[Response, bytes]:
-        """GET, or POST a body, in the name of `token`; the answer's head and body."""
+        """GET, or POST a body, in the name of `token`; the answer's head and body.
+        Raises the ProxyError that says why GitHub cannot be reached."""
         headers = {"accept": "application/json", **editor_headers(self._config)}
         if token:
             headers["authorization"] = "token " + token
@@ -9846,10 +9534,6 @@ class CopilotAuth:
             "POST" if body else "GET", url, headers.items(), body, SHORT_CALL
         )
         return response, await response.read_all(MAX_TOKEN_FILE // 2)
-
-    async def reach(self) -> None:
-        """Return if GitHub answers at all; raises the ProxyError that says why not."""
-        await self.ask_github(self._config.github_api_url + "/")
 
     # -- the device flow (RFC 8628, UPSTREAM 2) ------------------------------
 
@@ -9863,13 +9547,15 @@ class CopilotAuth:
 
     async def _request_code(self) -> Tuple[JSON, float, float]:
         reply = await self._oauth("/login/device/code", {"scope": "read:user"})
-        keys = ("device_code", "verification_uri", "user_code")
-        code = {key: text_at(reply, key) for key in keys}
+        code = {
+            key: text_at(reply, key)
+            for key in ("device_code", "verification_uri", "user_code")
+        }
         if "" in code.values():
             raise _device_error(reply)
-        interval = typed(reply, "interval", float) or count(reply.get("interval")) or 5
+        interval = typed(reply, "interval", float) or count_at(reply, "interval") or 5
         code["interval"] = max(LEAST_POLL, interval)
-        life = min(count(reply.get("expires_in")) or 900, 3600)
+        life = min(count_at(reply, "expires_in") or 900, 3600)
         polling = self._sign_in(code.pop("device_code"), code["interval"], life)
         self._polling = asyncio.ensure_future(polling)
         return code, life, life
@@ -9901,7 +9587,7 @@ class CopilotAuth:
                 return token
             error = reply.get("error")
             if error == "slow_down":
-                interval = max(count(reply.get("interval")), interval + 5)
+                interval = max(count_at(reply, "interval"), interval + 5)
             elif error != "authorization_pending":
                 raise _device_error(reply)
         raise _device_error({"error": "expired_token"})
@@ -9922,11 +9608,9 @@ class CopilotAuth:
     # -- the Copilot token (UPSTREAM 3) --------------------------------------
 
     def token(self) -> Awaitable[CopilotToken]:
-        """A valid Copilot token; raises AuthRequired, Forbidden or UpstreamError.
-
-        A token within 5 minutes of its end is still given out while its successor is
-        fetched; only an expired one makes callers wait, all on the same exchange.
-        """
+        """A valid Copilot token; raises AuthRequired, Forbidden or UpstreamError. In
+        its last 5 minutes it is still given out while its successor is fetched; only an
+        expired one makes callers wait, all on the same exchange."""
         if not (self.signed_in() or self._tokens.left):
             self.github_token()
         return self._tokens.get(wait=False)
@@ -9938,12 +9622,9 @@ class CopilotAuth:
         return self.token()
 
     def drop_refused(self, token: CopilotToken, *, expired: bool) -> bool:
-        """Forget `token`, which the upstream refused, and count that; True = asking
-        for one again may help.
-
-        One that has worked and then expired is replaced at any time. All others count:
-        five in five minutes, then no more is minted until the first is that old.
-        """
+        """Forget `token`, which the upstream refused; True = another may help. One that
+        has worked and then expired is replaced at any time, others are counted: five in
+        five minutes, then no more is minted until the first is that old."""
         if token is not self._tokens.value:
             return True
         now = self._clock()
@@ -9964,9 +9645,10 @@ class CopilotAuth:
 
     async def _new_token(self) -> Tuple[CopilotToken, float, float]:
         api = self._config.github_api_url
-        url = api + "/copilot_internal/v2/token"
         github = self.github_token()
-        response, raw = await self.ask_github(url, token=github)
+        response, raw = await self.ask_github(
+            api + "/copilot_internal/v2/token", token=github
+        )
         status = response.status
         reply: JSON = {}
         if status == 200:
@@ -9979,7 +9661,7 @@ class CopilotAuth:
             host = api.partition("://")[2]
             raise exchange_error(status, response.headers, raw, env_token, host)
         self._failures = 0
-        term = self._term(reply, count(reply.get("refresh_in")) or 1500)
+        term = self._term(reply, count_at(reply, "refresh_in") or 1500)
         # Another process may have signed out, or in as another person.
         if self._store.load().get("githubToken") == github != self._config.github_token:
             kept = {**reply, "expires_at": term[0].expires_at}
@@ -10042,8 +9724,7 @@ def engine_path(engine: str) -> str:
     return ENGINES + urllib.parse.quote(engine, "") + "/completions"
 
 
-# Openai-Intent sways Copilot's content filter, so it follows official clients
-# (UPSTREAM 5.1).
+# They sway Copilot's content filter, so they follow official clients (UPSTREAM 5.1).
 INTENTS = {
     MESSAGES: "messages-proxy",
     COUNT_TOKENS: "messages-proxy",
@@ -10056,8 +9737,7 @@ INTENTS = {
 
 
 def new_uuid() -> str:
-    """A random UUID (RFC 9562 5.4), at half the uuid module's cost: it names a request
-    and guards nothing."""
+    """A random UUID (RFC 9562 5.4) that guards nothing, at half the uuid's cost."""
     bits = "%032x" % random.getrandbits(128)
     return f"{bits[:8]}-{bits[8:12]}-4{bits[13:16]}-a{bits[17:20]}-{bits[20:]}"
 
@@ -10089,7 +9769,7 @@ FORWARDED = re.compile(
 )
 
 
-def forward_headers(headers: Iterable[Tuple[str, str]]) -> List[Tuple[str, str]]:
+def forward_headers(headers: Mapping[str, str]) -> List[Tuple[str, str]]:
     """What the client may see of the upstream's headers (UPSTREAM 5.3, 6.3)."""
     return [pair for pair in headers.items() if FORWARDED.fullmatch(pair[0])]
 
@@ -10201,8 +9881,11 @@ def _is_automatic(agent: str, text: str, items: List[Any]) -> bool:
             return True
     if not agent.startswith("opencode/"):
         return False
-    latest = [_texts_of(item) or () for item in objects(items[-2:])]
-    return any(text.startswith(TITLE_MARK) for texts in latest for text in texts)
+    for item in objects(items[-2:]):
+        for spoken in _texts_of(item) or ():
+            if spoken.startswith(TITLE_MARK):
+                return True
+    return False
 
 
 def who_asks(headers: Headers, body: JSON, session: str) -> Initiator:
@@ -10404,9 +10087,10 @@ class CopilotClient:
         return self._quota.get()
 
     async def _fetch_quota(self) -> Tuple[JSON, float, float]:
-        url = self._config.github_api_url + "/copilot_internal/user"
-        token = self._auth.github_token()
-        response, raw = await self._auth.ask_github(url, token=token)
+        response, raw = await self._auth.ask_github(
+            self._config.github_api_url + "/copilot_internal/user",
+            token=self._auth.github_token(),
+        )
         if response.status != 200:
             raise upstream_error(response.status, response.headers, raw)
         reply = read_object(raw)
@@ -10426,11 +10110,8 @@ class CopilotClient:
     # -- Auto (UPSTREAM 22.1) ----------------------------------------------------
 
     async def auto_model(self, session: str) -> Model:
-        """The model that Copilot chooses for a conversation and then stays with.
-
-        Its token is among its headers. AUTO_MODEL where the choice is not to be had;
-        `auto_failure` tells why.
-        """
+        """The model that Copilot chooses for a conversation and then stays with; its
+        token is among its headers. AUTO_MODEL where `auto_failure` tells why."""
         self._check_owner()
         choice = self._choices.get(session) or Cached(
             functools.partial(self._choose_auto, session), self._clock
@@ -10484,22 +10165,20 @@ class CopilotClient:
 
     def _note(self, initiator: Initiator, exc: Optional[ProxyError] = None) -> None:
         """Remember a prompt that Copilot looked at."""
-        if initiator.key is None or isinstance(exc, ConnectFailed):
+        key = initiator.key
+        if key is None or isinstance(exc, ConnectFailed):
             return
         # Claude Code compacts what is too long, and sends it at another place.
         place = 0 if isinstance(exc, ContextOverflow) else initiator.place
-        seen = (self._clock(), place)
-        keep_newest(self._prompts, initiator.key, seen, MOST_PROMPTS)
+        keep_newest(self._prompts, key, (self._clock(), place), MOST_PROMPTS)
 
     async def send(
         self, endpoint: str, body: bytes = b"", model: Model = NO_MODEL,
         initiator: Initiator = NOBODY, headers: Mapping[str, str] = {}, *,
         patient: bool = True,
     ) -> Response:
-        """Send, and again where another token or, if `patient`, some time may help.
-
-        The answer's head has come and is 2xx; raises ProxyError. No body makes a GET.
-        """
+        """Send, and again where another token or, if `patient`, some time may help; the
+        answer's head has come and is 2xx. Raises ProxyError. No body makes a GET."""
         method = "POST" if body else "GET"
         timeouts = self._patience if initiator.who else SHORT_CALL
         wanted = {**dict(model.headers), **headers}
@@ -10551,7 +10230,7 @@ class CopilotClient:
             COUNT_TOKENS, raw, model, headers=headers, patient=False
         )
         reply = loads_object(await response.read_all(MAX_ERROR))
-        return count(reply.get("input_tokens"))
+        return count_at(reply, "input_tokens")
 
 
 # ============================================================================
@@ -10646,23 +10325,19 @@ def find_route(method: str, path: str) -> Route:
     if method in routes:
         return routes[method]
     if routes:
-        raise MethodNotAllowed(
-            "%s does not take %s." % (path[:200], method[:20]), allow=", ".join(routes)
-        )
+        words = f"{path[:200]} does not take {method[:20]}."
+        raise MethodNotAllowed(words, allow=", ".join(routes))
     raise NotFound(
-        "no such path: %s. Clients use the base URL without /v1 for "
-        "Anthropic and with /v1 for OpenAI." % path[:200]
+        f"no such path: {path[:200]}. Clients use the base URL without /v1 for "
+        "Anthropic and with /v1 for OpenAI."
     )
 
 
-JSON_HEADERS = [("content-type", "application/json")]
 TEXT_HEADERS = [("content-type", "text/plain; charset=utf-8")]
 SSE_HEADERS = [
     ("content-type", "text/event-stream; charset=utf-8"),
     ("x-accel-buffering", "no"),
 ]
-
-
 # How a conversation goes to an endpoint of Copilot, what reads the answers, and who
 # alone can read its encrypted reasoning.
 UPSTREAMS: Dict[str, Tuple[Callable[..., JSON], Any, Callable[[Model], str]]] = {
@@ -10675,10 +10350,7 @@ NO_CONVERSATION = Conversation(())
 
 # -- one model request, and what the log says of it ------------------------------------
 
-
 CLIENT_NAME = re.compile(r"[0-9A-Za-z._-]{0,40}")  # the first product of User-Agent
-
-
 # What follows a model's name in some spellings: a date, and Claude's 1M window.
 SPELLING = re.compile(r"(-20[0-9]{2}(-?[0-9]{2}){2}|\[1m\]|-1m)+$")
 
@@ -10781,12 +10453,13 @@ class Exchange:
 
     def translation(self, sink: Any) -> Any:
         """What reads the upstream's answer into `sink`; a tap does so by itself."""
-        sink.names = self.names
         if isinstance(sink, StreamTranslator):
+            sink.names = self.names
             return sink
         _, reader, source = UPSTREAMS[self.endpoint]
         custom = custom_names(self.conversation.tools)
-        return Translation(reader(source(self.model)), sink, custom, self.stops)
+        reader = reader(source(self.model))
+        return Translation(reader, sink, custom, self.stops, self.names)
 
     def read_ahead(self) -> asyncio.Future[bytes]:
         """Begin to read a piece of the answer, which pump() then takes first."""
@@ -10833,7 +10506,7 @@ def served_line(served: Served) -> str:
     room = 52 - len(figures)
     model = served.model[:room].ljust(room)
     mark = session_mark(served.session)
-    line = "%-4s %-5s %s %s" % (mark, served.who, model, figures)
+    line = f"{mark:4} {served.who:5} {model} {figures}"
     if served.whose:
         line += f"  {served.whose}: {served.reason}"
     return line
@@ -10873,7 +10546,7 @@ class PromptSizes:
     def __init__(self, copilot: CopilotClient) -> None:
         self._copilot = copilot
         self._estimator = Estimator()
-        self._dearest: Dict[str, PromptCost] = {}  # what each byte of it cost
+        self._dearest: Dict[str, PromptCost] = {}  # by model of the catalogue: a byte
         # The last real request of each model: read only when a count is asked for, so
         # that nobody pays for estimates that nobody wants.
         self._samples: Dict[str, Tuple[bytes, int]] = {}
@@ -10886,14 +10559,13 @@ class PromptSizes:
         of its model did, byte for byte."""
         prompt = size // BYTES_A_TOKEN
         output = min(most_output or USUAL_OUTPUT, USUAL_OUTPUT)
-        prices = model.prices or {}  # for a million
-        dear = prompt * prices.get("input", 0) + output * prices.get("output", 0)
         tokens = prompt + output
-        nano = 1000 * dear or UNPRICED
-        if model.id not in self._dearest:
-            dearest = (tokens / size, nano / size)
-            keep_newest(self._dearest, model.id, dearest, MAX_MODELS)
-        most_tokens, most_nano = self._dearest[model.id]
+        nano = UNPRICED
+        if model.prices:  # AI credits for a million
+            price = prompt * model.prices["input"] + output * model.prices["output"]
+            nano = 1000 * price
+        dearest = (tokens / size, nano / size)
+        most_tokens, most_nano = self._dearest.setdefault(model.id, dearest)
         return min(tokens, most_tokens * size), min(nano, most_nano * size)
 
     def learn(self, model: str, raw: bytes, usage: TokenUsage) -> None:
@@ -10982,15 +10654,12 @@ MAX_ANSWER = 64 * 1024 * 1024  # bytes of a whole JSON answer
 async def whole_answer(response: Response, begun: bytes = b"") -> Tuple[bytes, JSON]:
     """A JSON answer and its object; cut, garbled or an error inside is raised."""
     raw = begun + await response.read_all(MAX_ANSWER)
-    try:
-        obj = loads_object(raw)
-    except BadRequest:
-        raise UpstreamError(
-            "the upstream's answer is not whole JSON; try again."
-        ) from None
-    if isinstance(obj.get("error"), dict):  # in a 200 (UPSTREAM 15.2, last row)
-        raise error_in_stream(obj)
-    return raw, obj
+    answer = read_object(raw)
+    if object_at(answer, "error"):  # in a 200 (UPSTREAM 15.2, last row)
+        raise error_in_stream(answer)
+    if not answer:
+        raise UpstreamError("the upstream's answer is not whole JSON; try again.")
+    return raw, answer
 
 
 async def read_opening(exchange: Exchange, patience: float) -> None:
@@ -11077,11 +10746,10 @@ MAX_REPAIRS = 3  # a body may need more than one lesson; each is learnt once
 STALE_CATALOGUE = ("model_not_supported", "unsupported_api_for_model")
 
 
-def stopping() -> ProxyError:
-    """Why a request ends that still runs when the program ends."""
-    return ProxyError(
-        "the proxy is being stopped; start it again and repeat the request.", status=503
-    )
+# Why a request ends that still runs when the program ends; told, never raised.
+STOPPING = ProxyError(
+    "the proxy is being stopped; start it again and repeat the request.", status=503
+)
 
 
 class App:
@@ -11116,8 +10784,7 @@ class App:
         with contextlib.closing(exchange):
             await self._serve(exchange, getattr(self, "_" + route.handler))
             if exchange.response:
-                # The client has its answer; the connection may be of use.
-                await exchange.response.finish()
+                await exchange.response.finish()  # the connection may be of use
 
     async def _reply(self, request: Request, handler: str) -> Tuple[int, Any, bytes]:
         """Status, headers and body for all but model requests."""
@@ -11240,7 +10907,7 @@ class App:
             raise await self._blame(exchange, exc) from None
         except asyncio.CancelledError:
             left = ClientLeft("it closed the connection")
-            exchange.blame(left if exchange.out.closed else stopping())
+            exchange.blame(left if exchange.out.closed else STOPPING)
             raise
         finally:
             del self._live[exchange]
@@ -11282,7 +10949,7 @@ class App:
         # No text has more tokens than bytes: short requests need no estimate.
         if 0 < self._config.max_tokens_per_request < exchange.size:
             prompt = self._sizes.estimate(exchange.body, exchange.model.id)
-        most = max(count(exchange.body.get(name)) for name in OUTPUT_LIMITS)
+        most = max(count_at(exchange.body, name) for name in OUTPUT_LIMITS)
         tokens, nano = self._sizes.cost(exchange.model, exchange.size, most)
         wanted = Wanted(
             exchange.session, exchange.dialect, prompt, int(tokens), int(nano),
@@ -11351,12 +11018,9 @@ class App:
         self, exchange: Exchange, prepare: Optional[Callable[[JSON], Any]] = None, *,
         streams: bool = True,
     ) -> None:
-        """Fit and send, and again when a refusal taught how to say it.
-
-        `prepare` makes of the client's body what goes up: a body for the endpoint, or a
-        Conversation; without it that is the client's own. The answer's head has come,
-        and what it `streams` is no refusal.
-        """
+        """Fit and send, and again when a refusal taught how to say it: then the head of
+        an answer has come, and what it `streams` is no refusal. `prepare` makes of the
+        client's body a Conversation, or another body for the endpoint."""
         exchange.who = exchange.who or self._copilot.who_pays(exchange.initiator)
         sent: Any = None
         for _ in range(1 + MAX_REPAIRS):
@@ -11390,8 +11054,7 @@ class App:
     ) -> Tuple[Fit, bytes]:
         """The request as the upstream takes it, and its bytes."""
         client = exchange.client
-        # The rules edit it, and 100 streams need not hold two of each request.
-        exchange.parsed = None
+        exchange.parsed = None  # the rules edit it, and 100 streams hold none
         body = prepare(client.body) if prepare else client.body
         exchange.conversation = NO_CONVERSATION
         left_out: List[str] = []
@@ -11404,7 +11067,9 @@ class App:
         exchange.names = fit.names
         exchange.stops = exchange.conversation.stop or fit.stops
         exchange.left_out = ", ".join([*left_out, *fit.left_out])[:400]
-        return fit, fit.encode()
+        raw = fit.encode()
+        fit.client = client._replace(text="")  # nor its text while they wait
+        return fit, raw
 
     async def _answer(self, exchange: Exchange, sink: Any) -> None:
         """Stream the translation, or fold it into one object: the same answer."""
@@ -11430,7 +11095,7 @@ class App:
         except asyncio.CancelledError:
             exchange.log_stream("closed")
             if not out.closed:  # the program stops, the client is still there
-                await out.end(translator.fail(stopping()))
+                await out.end(translator.fail(STOPPING))
             raise
         finally:
             exchange.timer.cancel()
@@ -11479,7 +11144,9 @@ class App:
         writer = MessagesWriter(message_id, exchange.shown_as, fold=not exchange.stream)
         if self._config.web_search == "on" and await self._take_searcher(exchange):
             await self._forward(exchange, lambda _: search_request(query))
-            await self._answer(exchange, Translation(SearchReader(), writer))
+            await self._answer(
+                exchange, Translation(ResponsesReader(search=True), writer)
+            )
             return
         writer.text(NO_SEARCH)
         writer.end("stop", TokenUsage())
@@ -11488,13 +11155,13 @@ class App:
         else:
             await exchange.send(dumps(writer.whole()))
 
-    async def _take_searcher(self, exchange: Exchange) -> bool:
-        """Turn to a model that searches the web; False where the account has none."""
+    async def _take_searcher(self, exchange: Exchange) -> Optional[Model]:
+        """Turn to a model that searches the web; None = the account has none."""
         searcher = search_model(await self._copilot.models())
         if searcher:
             exchange.model = searcher
             exchange.endpoint = RESPONSES
-        return searcher is not None
+        return searcher
 
     async def _chat(self, exchange: Exchange) -> None:
         options = field(exchange.body, "stream_options", dict, default={})
@@ -11510,7 +11177,6 @@ class App:
         await self._answer(exchange, writer)
 
     async def _responses(self, exchange: Exchange) -> None:
-        previous = text_at(exchange.body, "previous_response_id")
         tools = list_at(exchange.body, "tools")
         kinds = {text_at(tool, "type")[:10] for tool in tools}
         if kinds == {"web_search"} and exchange.endpoint != RESPONSES:
@@ -11518,8 +11184,7 @@ class App:
         await self._answer(exchange, await self._forward_responses(exchange))
         source = exchange.source
         self._memory.keep(
-            exchange.session, exchange.request.body, source.whole(), source.items,
-            previous,
+            exchange.session, exchange.request.body, source.whole(), source.items
         )
 
     async def _responses_compact(self, exchange: Exchange) -> None:
@@ -11527,13 +11192,13 @@ class App:
         exchange.stream = False
         exchange.compact = True
         body = self._memory.expand(exchange.session, exchange.body)
-        answer: JSON = {}
+        output = None
         if exchange.endpoint == RESPONSES:
             with contextlib.suppress(UpstreamError):
                 answer = await fold_answer(
                     exchange, await self._forward_responses(exchange)
                 )
-        output = compaction_output(body, answer)
+                output = compaction_output(body, answer)
         if output is None:
             exchange.close()
             exchange.native = False
@@ -11587,7 +11252,7 @@ class App:
         encoding = exchange.body.get("encoding_format")
         await self._forward(exchange, streams=False)
         _, reply = await whole_answer(exchange.response)
-        exchange.usage = openai_usage(reply.get("usage"), reply.get("copilot_usage"))
+        exchange.usage = openai_usage(reply)
         await exchange.send(dumps(encode_embeddings(reply, exchange.model, encoding)))
 
     async def _completions(self, exchange: Exchange) -> None:
@@ -11595,8 +11260,7 @@ class App:
         exchange.model = Model(engine)
         exchange.endpoint = engine_path(engine)
         await self._forward(exchange, lambda _: body)
-        choices = count(body.get("n")) or 1
-        await self._answer(exchange, CompletionStream(engine, choices))
+        await self._answer(exchange, CompletionStream(engine))
 
 
 # ============================================================================
@@ -11610,19 +11274,14 @@ class App:
 
 # -- what to paste ---------------------------------------------------------------
 
-
-def _quote_powershell(text: str) -> str:
-    # PowerShell takes the four typographic single quotes for quotes, so they double.
-    return "'%s'" % re.sub("(['\u2018-\u201b])", r"\1\1", text)
-
-
-def _quote_fish(text: str) -> str:
-    return "'%s'" % re.sub(r"(['\\])", r"\\\1", text)
-
-
-SHELLS = {
-    "bash": ("export {}={}", shlex.quote), "fish": ("set -gx {} {}", _quote_fish),
-    "powershell": ("$env:{} = {}", _quote_powershell),
+SHELLS = {  # how a variable is set, and what quotes its value
+    "bash": ("export {}={}", shlex.quote),
+    "fish": ("set -gx {} {}", lambda text: "'%s'" % re.sub(r"(['\\])", r"\\\1", text)),
+    # It takes the four typographic single quotes for quotes, so they double.
+    "powershell": (
+        "$env:{} = {}",
+        lambda text: "'%s'" % re.sub("(['\u2018-\u201b])", r"\1\1", text),
+    ),
 }
 HIDDEN_KEY = "<your API_KEY>"
 OWN_HOSTS = ("127.0.0.1", "localhost", "::1")
@@ -11740,12 +11399,12 @@ def _day(seconds: float) -> str:
 
 def amount(number: float) -> str:
     """A figure as people write it: 7.7, 1,287.4, 12."""
-    return "{:,.1f}".format(number).removesuffix(".0")
+    return f"{number:,.1f}".removesuffix(".0")
 
 
 def plural(number: int, word: str) -> str:
     """`1 request`, `2 requests`."""
-    return "{:,} {}{}".format(number, word, "s" * (number != 1))
+    return f"{number:,} {word}" + "s" * (number != 1)
 
 
 def _share(part: float, whole: float) -> float:
@@ -11821,7 +11480,7 @@ def quota_bar(name: str, snapshot: JSON, period: Optional[Period], now: float) -
         warning = _empty_words(name, snapshot, period)
     else:
         if left <= total / 10:
-            warning = "Only %s %% left." % amount(100 * left / total)
+            warning = f"Only {amount(100 * left / total)} % left."
         if period:
             forecast, end = _pace(total - left, left, period, now)
             note = f"{note} {forecast}"
@@ -12133,13 +11792,12 @@ class StatusPage:
             "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
             "frame-ancestors 'none'"
         )
-        headers = [
+        return [
             ("content-type", "text/html; charset=utf-8"),
             ("x-frame-options", "DENY"),
             ("referrer-policy", "no-referrer"),
             ("content-security-policy", policy.format(nonce)),
-        ]
-        return headers, PAGE.replace("{nonce}", nonce).encode("ascii")
+        ], PAGE.replace("{nonce}", nonce).encode("ascii")
 
     async def read(self) -> None:
         """Ask Copilot for models and quota; `failure` says what went wrong."""
@@ -12323,8 +11981,9 @@ class Program:
         """Stop listening, let streams finish for `grace` seconds, close everything."""
         if self.listens:
             await self.server.close(grace)
-        for part in (self.auth, self.pool, self.direct):
-            await part.close()
+        self.auth.close()
+        await self.pool.close()
+        await self.direct.close()
 
 
 # -- settings ----------------------------------------------------------------------
@@ -12365,17 +12024,6 @@ def read_environment(
     return config
 
 
-def read_settings(args: argparse.Namespace) -> Config:
-    """The settings of this start; raises ConfigError."""
-    forced = {"PORT": args.port, "HOST": args.host}
-    if args.verb == "run":
-        # Of many at once each has its port, and other users of the machine get in to
-        # none: its child alone knows the key.
-        forced["PORT"] = args.port or "0"
-        forced["API_KEY"] = secrets.token_urlsafe(24)
-    return read_environment(os.environ, args.env_file, forced)
-
-
 # -- who answers: the proxy that runs, or this process -----------------------------
 
 QUICK = Timeouts(head=2.0, idle=2.0, total=5.0)  # it answers from memory
@@ -12386,10 +12034,7 @@ async def ask_running(
     program: Program, path: str, method: str = "GET", timeouts: Timeouts = SLOW
 ) -> JSON:
     """The answer of the proxy on our own port; raises ProxyError."""
-    headers = [
-        ("content-type", "application/json"),
-        ("x-api-key", program.config.api_key),
-    ]
+    headers = [*JSON_HEADERS, ("x-api-key", program.config.api_key)]
     body = b"{}" * (method == "POST")
     url = program.base + path
     response = await program.direct.request(
@@ -12419,8 +12064,8 @@ async def find_source(
     that only it has is enough, else this process; and why it is not the proxy."""
     absent = "The proxy on %s is signed out."
     try:
-        report = await ask_running(program, "/usage/page", timeouts=QUICK)
-        if text_at(object_at(report, "auth"), "status") == "authenticated":
+        state = await ask_running(program, "/auth/status", timeouts=QUICK)
+        if state.get("status") == "authenticated":
             return functools.partial(ask_running, program), ""
     except ProxyError as exc:
         absent = "No proxy answers on %s."
@@ -12526,7 +12171,7 @@ def start_line(base: str) -> str:
     """The one line that starts Claude Code on this proxy, for the shell in use."""
     shell = os.path.basename(os.environ.get("SHELL", DEFAULT_SHELL))
     python = os.path.basename(sys.executable) or "python3"
-    command = "%s %s env" % (python, shlex.quote(os.path.abspath(THIS_FILE)))
+    command = "%s %s env" % (python, shlex.quote(THIS_FILE))
     port = base.rpartition(":")[2]
     if port != str(Config().port):
         command += " --port " + port
@@ -12646,15 +12291,13 @@ async def verb_serve(program: Program, args: argparse.Namespace) -> Optional[int
     program.show = LineWriter(sys.stdout).put  # who reads it may stop reading
     program.show(f"copilot-claude-proxy {__version__} on {program.base}\n")
     greeting = asyncio.ensure_future(greet(program))
-    greeting.add_done_callback(retrieve)
     await stop.wait()
     greeting.cancel()
-    await asyncio.wait([greeting])
+    await asyncio.gather(greeting, return_exceptions=True)
     start = "\r" * at_terminal()  # over the ^C that the terminal shows
     program.show(
         start + "Stopping; running answers get 10 seconds. Ctrl-C stops at once.\n"
     )
-    await program.close()
 
 
 async def verb_login(program: Program, args: argparse.Namespace) -> Optional[int]:
@@ -12777,7 +12420,7 @@ def for_command(command: List[str], program: Program) -> List[str]:
     if name != "codex":
         return command
     options = []
-    model = codex_model(program.copilot.kept_models())  # its own -m goes before it
+    model = codex_model(program.copilot.kept_models())  # an own -m beats it
     for pair in codex_options(program.base, model).items():
         options += ["-c", "%s=%s" % pair]
     return [command[0], *options, *command[1:]]
@@ -12785,23 +12428,17 @@ def for_command(command: List[str], program: Program) -> List[str]:
 
 async def run_command(command: List[str], env: Dict[str, str]) -> int:
     """Run to the end; its exit code, as a shell has it."""
-    child = None
-    ended: List[int] = []  # the signals, as one may come before there is a child
+    child = await asyncio.create_subprocess_exec(*command, env=env)
 
     def pass_on(number: int, _: Any) -> None:
-        ended.append(number)
-        if child and child.returncode is None:
+        if child.returncode is None:
             child.send_signal(number)
 
-    # Ctrl-C reaches the whole foreground group: the command decides what it means. A
-    # handler and not SIG_IGN, which the child would inherit.
-    signal.signal(signal.SIGINT, lambda *_: None)
+    # Ctrl-C reaches the whole foreground group: the command decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, pass_on)
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, pass_on)
-    child = await asyncio.create_subprocess_exec(*command, env=env)
-    if ended:
-        child.send_signal(ended[0])
     code = await child.wait()
     if code < 0:
         return 128 - code
@@ -12858,7 +12495,8 @@ async def verb_check(program: Program, args: argparse.Namespace) -> Optional[int
         else:
             say("none  " + name)
     who = "this program" if absent else "the running proxy"
-    steps = {"GitHub answers, TLS included": program.auth.reach}
+    reach = functools.partial(program.auth.ask_github, config.github_api_url + "/")
+    steps = {"GitHub answers, TLS included": reach}
     if absent or program.auth.signed_in():
         steps["the sign-in gives a Copilot token"] = program.auth.renew
     steps[who + " reads the catalogue"] = functools.partial(ask, "/v1/models")
@@ -12891,7 +12529,7 @@ async def run_verb(verb: str, config: Config, args: argparse.Namespace) -> int:
     try:
         return await VERBS[verb](program, args) or DONE
     finally:
-        await program.close(0.0)
+        await program.close()
 
 
 def argument_parser() -> argparse.ArgumentParser:
@@ -12913,19 +12551,19 @@ def argument_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=__version__)
     verbs = parser.add_subparsers(dest="verb", metavar="VERB")
-    add = {}
     for name, verb in VERBS.items():
         text = verb.__doc__
-        add[name] = verbs.add_parser(
-            name, help=text, description=text, **shared
-        ).add_argument
-    for name in ("models", "usage"):
-        add[name]("--json", action="store_true", help="for programs")
-    days = "what each day of USAGE_LOG cost"
-    add["usage"]("--days", metavar="N", type=int, default=0, help=days)
-    add["env"]("--shell", choices=sorted(SHELLS), default=DEFAULT_SHELL)
-    add["run"]("--log", metavar="FILE", help="append the log to FILE")
-    add["run"]("command", nargs=argparse.REMAINDER, metavar="-- COMMAND...")
+        add = verbs.add_parser(name, help=text, description=text, **shared).add_argument
+        if name in ("models", "usage"):
+            add("--json", action="store_true", help="for programs")
+        if name == "usage":
+            days = "what each day of USAGE_LOG cost"
+            add("--days", metavar="N", type=int, default=0, help=days)
+        elif name == "env":
+            add("--shell", choices=sorted(SHELLS), default=DEFAULT_SHELL)
+        elif name == "run":
+            add("--log", metavar="FILE", help="append the log to FILE")
+            add("command", nargs=argparse.REMAINDER, metavar="-- COMMAND...")
     return parser
 
 
@@ -12936,8 +12574,14 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     defaults = argparse.Namespace(verb="serve", port="", host="", env_file="")
     args = argument_parser().parse_args(argv, defaults)
+    forced = {"PORT": args.port, "HOST": args.host}
+    if args.verb == "run":
+        # Of many at once each has its port, and other users of the machine get in to
+        # none: its child alone knows the key.
+        forced["PORT"] = args.port or "0"
+        forced["API_KEY"] = secrets.token_urlsafe(24)
     try:
-        config = read_settings(args)
+        config = read_environment(os.environ, args.env_file, forced)
         # Where a person reads the outcome of a verb, a log would say it again.
         level = config.log_level if args.verb == "serve" else "error"
         colour = is_terminal(sys.stderr) and not os.environ.get("NO_COLOR")

@@ -40,16 +40,16 @@ NAMED = [
     (
         "the stops of a body passed on lost",
         18,
-        r"(self\.conversation\.stop) or self\.stops",
+        r"(exchange\.conversation\.stop) or fit\.stops",
         r"\1",
     ),
     (
         "the stops of a conversation lost",
         18,
-        r"self\.conversation\.stop or (self\.stops)",
+        r"exchange\.conversation\.stop or (fit\.stops)",
         r"\1",
     ),
-    ("StopAt unwired", 18, r"StopAt\((\w+), stops\)", r"\1"),
+    ("StopAt unwired", 8, r"StopAt\((\w+), stops\)", r"\1"),
     (
         "the learnt ratio wrong",
         13,
@@ -59,26 +59,26 @@ NAMED = [
     (
         "legacy usage not read",
         10,
-        r'( +)self\.usage = openai_usage\(chunk\["usage"\], chunk\.get\("copilot_usage"\)\)\n'
+        r"( +)self\.usage = openai_usage\(chunk\)\n"
         r"(?= +self\._out\.append)",
         r"\1pass\n",
     ),
     (
         "legacy usage not told",
         10,
-        r'("choices": choices,\n) +\*\*_accounts\(self\.usage\),\n(?=        \}\n\n\n# =)',
+        r'("choices": choices), \*\*_accounts\(self\.usage\)',
         r"\1",
     ),
     (
         "what was left out is not told",
         18,
-        r'exchange\.left_out = ", "\.join\(left_out\)\[:400\]',
+        r'exchange\.left_out = ", "\.join\(\[[^]]*\]\)\[:400\]',
         'exchange.left_out = ""',
     ),
     (
         "samplers of a model without efforts",
         12,
-        r"(drop_samplers), OF_REASONERS",
+        r"(drop_both_samplers), OF_REASONERS",
         r"\1, EVERYWHERE",
     ),
     (

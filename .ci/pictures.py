@@ -6,6 +6,7 @@ Needs Chromium (CHROMIUM=its path, or on the PATH); nothing leaves this computer
 
 import asyncio
 import base64
+import contextlib
 import html
 import io
 import os
@@ -89,12 +90,14 @@ async def main():
         program.app._ledger.reset_all()
         an_hour_of_work(program.app._ledger, time.time())
         (ROOT / ".github" / "terminal.svg").write_text(terminal(printed.getvalue()), "utf-8")
-        async with tests.Browser(tempfile.mkdtemp(), 1280, 1180) as browser:
-            await browser.open(proxy.url + "/", "$.lines.textContent.includes('_MODEL')")
-            await asyncio.sleep(0.3)
-            clip = {"x": 0, "y": 0, "width": 1265, "height": 1000, "scale": 1}
-            shot = await browser.call("Page.captureScreenshot", clip=clip)
-            (ROOT / ".github" / "page.png").write_bytes(base64.b64decode(shot["data"]))
+        chromium = tests.Chromium(tempfile.mkdtemp(), 1280, 1180)
+        with contextlib.closing(chromium):
+            async with tests.Browser(chromium) as browser:
+                await browser.open(proxy.url + "/", "$.lines.textContent.includes('_MODEL')")
+                await asyncio.sleep(0.3)
+                clip = {"x": 0, "y": 0, "width": 1265, "height": 1000, "scale": 1}
+                shot = await browser.call("Page.captureScreenshot", clip=clip)
+                (ROOT / ".github" / "page.png").write_bytes(base64.b64decode(shot["data"]))
 
 
 asyncio.run(main())
