@@ -7963,12 +7963,13 @@ class TimedProtocol(asyncio.StreamReaderProtocol):
     ) -> Optional[List[str]]:
         """The lines of the head that `data` begins; [] when the input ended before it
         did, None when it was not there when due."""
-        lines = head.feed(data)
+        lines: List[str] = []
         while not lines:
-            more = await self.read(due - time.monotonic())
-            if not more:
-                return None if more is None else []
-            lines = head.feed(more)
+            data = data or await self.read(due - time.monotonic())
+            if not data:
+                return None if data is None else []
+            lines = head.feed(data)
+            data = b""
         return lines
 
     def _expect(self, seconds: float) -> None:
