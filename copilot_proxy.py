@@ -1007,6 +1007,11 @@ def text_field(obj: JSON, key: str, path: str = "") -> str:
     return field(obj, key, str, path, "")
 
 
+def object_field(obj: JSON, key: str, path: str = "") -> JSON:
+    """`obj[key]` checked to be an object; absent or null gives an empty one."""
+    return field(obj, key, dict, path, {})
+
+
 def required_text(obj: JSON, key: str, path: str = "") -> str:
     """`obj[key]` checked to be a text; raises BadRequest when it is missing."""
     return required(obj, key, str, path)
@@ -1042,6 +1047,11 @@ def list_at(obj: Any, key: str) -> List[Any]:
     """The list `obj[key]`, else []."""
     value = obj.get(key) if isinstance(obj, dict) else None
     return value if isinstance(value, list) else []
+
+
+def objects_at(obj: Any, key: str) -> List[JSON]:
+    """The objects in the list `obj[key]`; none in anything else."""
+    return objects(list_at(obj, key))
 
 
 def objects(value: Any) -> List[JSON]:
@@ -2731,7 +2741,7 @@ def _parse_messages_tool(entry: JSON, path: str) -> Tool:
     return Tool(
         required_text(tool, "name", path),
         text_field(tool, "description", path),
-        schema or field(tool, "parameters", dict, path, {}),
+        schema or object_field(tool, "parameters", path),
         field(tool, "strict", bool, path),
     )
 
@@ -2740,7 +2750,7 @@ def _found_tools(messages: List[JSON]) -> Set[str]:
     """What tool searches have found: deferred tools are wanted then (CLIENTS 1)."""
     found = set()
     for message in messages:
-        for block in objects(message.get("content")):
+        for block in objects_at(message, "content"):
             content = block.get("content")
             # Of a search that Anthropic's server ran, else of the client's own.
             references = list_at(content, "tool_references") or objects(content)
@@ -2814,7 +2824,7 @@ def _parse_output_format(body: JSON, config: JSON) -> Optional[JSON]:
 
 
 def _parse_user(body: JSON) -> str:
-    user = text_field(field(body, "metadata", dict, default={}), "user_id", "metadata")
+    user = text_field(object_field(body, "metadata"), "user_id", "metadata")
     # Claude Code's is JSON inside JSON (CLIENTS 1).
     session = re.search(r'"session_id": {0,4}"([\w-]{1,64})"', user, re.ASCII)
     if session:
@@ -2830,7 +2840,7 @@ def parse_messages(body: JSON) -> Conversation:
     turns = parse_list(body, "messages", _parse_message)
     if not any(turn.parts for turn in turns):
         raise BadRequest("messages: at least one message with content is required")
-    config = field(body, "output_config", dict, default={})
+    config = object_field(body, "output_config")
     tools = _parse_messages_tools(body)
     choice, parallel = _parse_tool_choice(body, tools)
     effort, thinking = _parse_effort(body, config)
@@ -3384,7 +3394,7 @@ def uncarry(message: JSON) -> JSON:
     answered, mark, _ = text_at(message, "tool_call_id").partition(CARRIED)
     if mark:
         return dict(message, tool_call_id=answered)
-    calls = objects(message.get("tool_calls"))
+    calls = objects_at(message, "tool_calls")
     ids = [text_at(call, "id").partition(CARRIED) for call in calls]
     carried = [SIGNATURE_MARK + packed for _, mark, packed in ids if mark]
     if not carried:
@@ -3477,8 +3487,8 @@ def parse_function(kind: str, tool: JSON, path: str) -> Tool:
     name = required_text(tool, "name", path)
     description = text_field(tool, "description", path)
     if kind == "custom":
-        return custom_tool(name, description, field(tool, "format", dict, path, {}))
-    schema = field(tool, "parameters", dict, path, {})
+        return custom_tool(name, description, object_field(tool, "format", path))
+    schema = object_field(tool, "parameters", path)
     return Tool(name, description, schema, field(tool, "strict", bool, path), kind)
 
 
@@ -3555,8 +3565,8 @@ def has_files(body: JSON) -> bool:
     """Whether a document is anywhere in a chat request."""
     return any(
         part.get("type") == "file"
-        for message in objects(body.get("messages"))
-        for part in objects(message.get("content"))
+        for message in objects_at(body, "messages")
+        for part in objects_at(message, "content")
     )
 
 
@@ -3763,7 +3773,7 @@ class ChatReader(Reader):
         self._read_usage(chunk)
         # Split ones are one answer; whole ones come as a message (UPSTREAM 9.5).
         handed: List[Any] = []
-        for choice in objects(chunk.get("choices")):
+        for choice in objects_at(chunk, "choices"):
             delta = object_at(choice, "delta") or object_at(choice, "message")
             handed += self._read_delta(delta, chunk, sink)
             reason = text_at(choice, "finish_reason")
@@ -3799,7 +3809,7 @@ class ChatReader(Reader):
         handed = [each for each in handed if each[1]]
         for put, words in handed:
             put(words)
-        for call in objects(delta.get("tool_calls")):
+        for call in objects_at(delta, "tool_calls"):
             handed.append(self._read_call(call, chunk, sink))
         return handed
 
@@ -4017,7 +4027,7 @@ def encode_embeddings(answer: JSON, model: Model, form: Any) -> JSON:
     nothing of a list of floats then (UPSTREAM 22.6).
     """
     data = []
-    for at, entry in enumerate(objects(answer.get("data"))):
+    for at, entry in enumerate(objects_at(answer, "data")):
         item = {"object": "embedding", "index": at, **entry}
         if form == "base64":
             numbers = list_at(entry, "embedding")
@@ -4059,7 +4069,7 @@ class CompletionStream(StreamTranslator):
         if chunk.get("error"):
             raise error_in_stream(chunk)
         self._about.update(given(id=chunk.get("id"), created=chunk.get("created")))
-        for choice in objects(chunk.get("choices")):
+        for choice in objects_at(chunk, "choices"):
             index = count_at(choice, "index")
             fresh = {"index": index, "text": "", "logprobs": None}
             kept = self._choices.setdefault(index, fresh)
@@ -4167,7 +4177,7 @@ class ToolTable:
         self.left_out: Dict[str, None] = {}
         self._flat: Dict[Tuple[str, str], str] = {}
         # A name in a namespace gives way: the others go up as they are.
-        self._plain = {text_at(one, "name") for one in objects(body.get("tools"))}
+        self._plain = {text_at(one, "name") for one in objects_at(body, "tools")}
         add = functools.partial(self._add_tool, "")
         parse_list(body, "tools", add)
         for at, item in enumerate(input_items(body)):
@@ -4355,8 +4365,8 @@ def parse_responses(body: JSON) -> Conversation:
         required(body, "input", list)
     listed = {"input": input_items(body)}
     turns += parse_list(listed, "input", functools.partial(_parse_item, table))
-    reasoning = field(body, "reasoning", dict, default={})
-    text = field(body, "text", dict, default={})
+    reasoning = object_field(body, "reasoning")
+    text = object_field(body, "text")
     form = field(text, "format", dict, "text", {"type": "text"})
     # In chat all but the type stands one level deeper.
     named = {key: form[key] for key in form if key != "type"}
@@ -4600,7 +4610,7 @@ class ResponsesReader(Reader):
         response = object_at(obj, "response")
         # Some items stand only here, and some upstreams count them otherwise.
         known = {call_id: index for index, call_id in self._calls.items()}
-        for at, item in enumerate(objects(response.get("output"))):
+        for at, item in enumerate(objects_at(response, "output")):
             index = known.get(text_at(item, "call_id"), at)
             self._item(kind, index, {"item": item}, sink)
         self.finish_reason = "tool_calls" if self._calls else "stop"
@@ -4616,12 +4626,12 @@ class ResponsesReader(Reader):
     def _searched(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
         query = ""
         pages: Dict[str, str] = {}
-        for item in objects(object_at(obj, "response").get("output")):
+        for item in objects_at(object_at(obj, "response"), "output"):
             query = max(query, text_at(object_at(item, "action"), "query"), key=len)
             notes = [
                 note
-                for part in objects(item.get("content"))
-                for note in objects(part.get("annotations"))
+                for part in objects_at(item, "content")
+                for note in objects_at(part, "annotations")
                 if note.get("type") == "url_citation"
             ]
             pages.update(
@@ -5644,14 +5654,14 @@ def thinking_kind(fit: Fit, thinking: JSON) -> Optional[JSON]:
 
 def blocks_of(turn: JSON, *kinds: str) -> List[JSON]:
     """The blocks of a turn that are of these kinds."""
-    blocks = objects(turn.get("content"))
+    blocks = objects_at(turn, "content")
     return [block for block in blocks if block.get("type") in kinds]
 
 
 def loop_calls(fit: Fit, words: str = "") -> Set[str]:
     """The calls behind the last prompt: the tool loop that is under way."""
     calls: Set[str] = set()
-    for turn in reversed(objects(fit.body.get("messages"))):
+    for turn in reversed(objects_at(fit.body, "messages")):
         if turn.get("role") == "user" and not blocks_of(turn, "tool_result"):
             break
         calls.update(str(call.get("id")) for call in blocks_of(turn, "tool_use"))
@@ -6173,9 +6183,9 @@ def drop_thinking(fit: Fit, block: JSON) -> int:
 
 def thought_prints(fit: Fit, words: str) -> Set[str]:
     """All thinking of a refused request: the client sends it again in every turn."""
-    blocks = objects(fit.body.get("input"))
-    for turn in objects(fit.body.get("messages")):
-        blocks += objects(turn.get("content"))
+    blocks = objects_at(fit.body, "input")
+    for turn in objects_at(fit.body, "messages"):
+        blocks += objects_at(turn, "content")
     thoughts = ("thinking", "redacted_thinking", "reasoning")
     return {signature_of(block) for block in blocks if block.get("type") in thoughts}
 
@@ -6455,7 +6465,7 @@ def answer_calls(turns: List[JSON], waiting: Dict[str, None]) -> List[JSON]:
     turn of their own would part the calls from other results."""
     results: List[JSON] = []
     for turn in turns:
-        blocks = objects(turn.get("content"))
+        blocks = objects_at(turn, "content")
         others = part_results(blocks, waiting, results)
         if others != blocks:
             turn["content"] = others
@@ -6605,7 +6615,7 @@ def pair_chat_results(fit: Fit) -> None:
         stubs = [{**UNANSWERED_CHAT, "tool_call_id": call_id} for call_id in waiting]
         paired += [*results, *stubs, *others, message]
         behind = []
-        calls = objects(message.get("tool_calls"))
+        calls = objects_at(message, "tool_calls")
         waiting = {str(call.get("id")): None for call in calls}
     if paired[:-1] != messages:
         fit.body["messages"] = paired[:-1]
@@ -11153,7 +11163,7 @@ class App:
         return searcher
 
     async def _chat(self, exchange: Exchange) -> None:
-        options = field(exchange.body, "stream_options", dict, default={})
+        options = object_field(exchange.body, "stream_options")
         if MESSAGES in exchange.model.endpoints and has_files(exchange.body):
             exchange.endpoint = MESSAGES  # only there Claude models read PDF
         translated = exchange.endpoint != CHAT or needs_translation(exchange.body)
