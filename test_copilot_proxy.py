@@ -3034,7 +3034,11 @@ def unresolved_citations():
 # How much it may be today, which only falls; how much it shall be. The rooms are being
 # rewritten one by one: who lands one lowers the first number.
 HOUSE = {
-    "tokens": (71150, 69000),
+    # Annotations are no code: the anchors that the numbers come from have none. So neither
+    # are their arrows and colons; the second row counts those, as the script does that
+    # leaves out the types alone.
+    "tokens": (68750, 69000),
+    "tokens, and the arrows and colons of annotations": (71150, 69000),
     "lines": (12650, 11000),
     "tokens a code line": (8.5, 8.5),
     "ternaries in 1,000 statements": (25, 25),
@@ -3066,14 +3070,31 @@ def product():
     return Density(SOURCE, NODES)
 
 
+def annotation_marks(nodes):
+    """How many arrows and colons stand before annotations."""
+    results = sum(isinstance(n, FUNCTION) and n.returns is not None for n in nodes)
+    parameters = sum(isinstance(n, ast.arg) and n.annotation is not None for n in nodes)
+    return results + parameters + sum(isinstance(n, ast.AnnAssign) for n in nodes)
+
+
+@functools.lru_cache(maxsize=None)
+def measured_tests():
+    tests = Density(TEST_SOURCE, list(ast.walk(ast.parse(TEST_SOURCE))))
+    return {
+        "tests: tokens a code line": tests.tokens / tests.code_lines,
+        "tests: ternaries in 1,000 statements": tests.ternaries,
+        "tests: packed assignments in 1,000 statements": tests.packed,
+    }
+
+
 @functools.lru_cache(maxsize=None)
 def measured():
-    """What the names of HOUSE stand for."""
-    tests = Density(TEST_SOURCE, list(ast.walk(ast.parse(TEST_SOURCE))))
+    """What the names of HOUSE stand for, but for those of the tests."""
     sizes = sorted(body_lines(f) for f in FUNCTIONS)
     spread = statement_sizes(NODES)
     return {
-        "tokens": product().tokens,
+        "tokens": product().tokens - annotation_marks(NODES),
+        "tokens, and the arrows and colons of annotations": product().tokens,
         "lines": len(LINES),
         "tokens a code line": product().tokens / product().code_lines,
         "ternaries in 1,000 statements": product().ternaries,
@@ -3094,15 +3115,13 @@ def measured():
         "names that say nothing": len(vague_names()),
         "called before defined": len(called_before_defined()),
         "citations that do not resolve": len(unresolved_citations()),
-        "tests: tokens a code line": tests.tokens / tests.code_lines,
-        "tests: ternaries in 1,000 statements": tests.ternaries,
-        "tests: packed assignments in 1,000 statements": tests.packed,
     }
 
 
 @pytest.mark.parametrize("name", HOUSE)
 def test_house_numbers(name):
-    assert measured()[name] <= max(HOUSE[name])
+    figures = measured_tests() if name.startswith("tests: ") else measured()
+    assert figures[name] <= max(HOUSE[name])
 
 
 def test_house_lines_are_narrow():
