@@ -14465,6 +14465,28 @@ def test_server_lingers_but_not_for_ever():
     run(main())
 
 
+def test_server_drops_who_leaves_the_last_words_unread():
+    servers = []
+    transports = []
+
+    async def fill(request, out):
+        transports.extend(conn.transport for conn in servers[0]._connections)
+        out.start(200, [])
+        while not transports[0].get_write_buffer_size():
+            out.push(b"x" * 1024)
+        await out.end()
+
+    async def main():
+        async with serving(fill, QUICK) as server:
+            servers.append(server)
+            with socket.create_connection(("127.0.0.1", server.port)) as sock:
+                sock.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                await soon(lambda: transports and not server._connections)
+                assert not transports[0].get_write_buffer_size()
+
+    run(main())
+
+
 def test_server_reads_only_so_far_ahead_and_then_the_rest():
     async def main():
         gate = asyncio.Event()
