@@ -5103,6 +5103,8 @@ def test_models_payload_pleases_both_sdks_codex_and_claude_code(dashed):
         assert type(entry["created"]) is int and entry["created_at"].endswith("Z")
     opus = reply["data"][ids.index("claude-opus-5")]
     assert opus["credits"] == {"input": 500, "output": 2500, "cache_read": 50, "cache_write": 625}
+    limits = BY_ID["claude-opus-5"].context, BY_ID["claude-opus-5"].output
+    assert (opus["context_window"], opus["max_output_tokens"]) == limits
     assert cp.models_payload(cp.Catalogue())["first_id"] is None
     assert cp.models_payload(AUTO_ONLY)["first_id"] == "auto"
 
@@ -5294,6 +5296,26 @@ def test_hub_tells_a_call_at_once_behind_a_whole_one():
     assert len(sink.told) == 4
     guard.end("length", R_SPENT)
     assert len(sink.told) == 5, "a cut call that has not begun is left out"
+
+
+@pytest.mark.parametrize(
+    "first, second, more",
+    [
+        ('{"a"', "{}", ":1}"),  # the first one is not whole
+        ("{}", '"{}"', ""),  # perhaps encoded twice
+    ],
+)
+def test_hub_keeps_a_call_that_cannot_be_told_yet(first, second, more):
+    sink = RSink()
+    guard = cp.CallGuard(sink)
+    for key, fragment in ((1, first), (2, second)):
+        guard.call(key, "c", "ls")
+        guard.arguments(key, fragment)
+    assert sink.told == [("call", 1, "c", "ls"), ("arguments", 1, first)]
+    guard.arguments(1, more)
+    guard.end("stop", R_SPENT)
+    rest = [("call", 2, "c", "ls"), ("arguments", 2, "{}"), R_STOP]
+    assert sink.told[1:] == [("arguments", 1, first + more), *rest]
 
 
 @pytest.mark.parametrize("stops", [["x"] * 100_000, ["x" * 257], ["x" * 10**6] * 2])
@@ -5611,6 +5633,59 @@ def test_messages_parse_in_linear_time(turns):
     assert min(seconds(8000) for _ in range(2)) < 4 * 2 * few + 0.02
 
 
+ADAPTIVE = cp.Model("claude-a", vendor="Anthropic", adaptive=True)
+BUDGETED = cp.Model("claude-b", vendor="Anthropic", budget=(1024, 32000))
+THOUGHTLESS = cp.Model("claude-c", vendor="Anthropic")
+ENCODED = [  # settings of a conversation, the model, more than model, stream and messages
+    ({}, ADAPTIVE, {}),
+    ({"max_tokens": 9, "top_p": 0, "stop": ("k",)}, BUDGETED, {"stop_sequences": ["k"]}),
+    ({"user": "u", "temperature": 0.5}, BUDGETED, {"metadata": {"user_id": "u"}}),
+    ({"effort": "high"}, ADAPTIVE, {"thinking": {"type": "adaptive"}}),
+    ({"effort": "high"}, BUDGETED, {"thinking": {"type": "adaptive"}}),
+    ({"effort": "high"}, THOUGHTLESS, {}),
+    ({"effort": "none"}, ADAPTIVE, {}),
+    ({"parallel": True}, ADAPTIVE, {}),
+    (
+        {"parallel": False},
+        ADAPTIVE,
+        {"tool_choice": {"type": "auto", "disable_parallel_tool_use": True}},
+    ),
+    (
+        {"parallel": False, "tool_choice": "required"},
+        ADAPTIVE,
+        {"tool_choice": {"type": "any", "disable_parallel_tool_use": True}},
+    ),
+    ({"tool_choice": "=f"}, ADAPTIVE, {"tool_choice": {"type": "tool", "name": "f"}}),
+    ({"schema": {"schema": SCHEMA["schema"]}}, ADAPTIVE, {"output_config": {"format": SCHEMA}}),
+    ({"schema": {}}, ADAPTIVE, {"system": [said(cp.JSON_ONLY)]}),
+]
+
+
+@pytest.mark.parametrize("settings, model, expected", ENCODED)
+def test_messages_encode_settings(settings, model, expected):
+    turns = (cp.Turn("user", (cp.Text("hi"),)),)
+    sent = cp.encode_messages(cp.Conversation(turns, **settings), model)
+    fixed = {"model": model.id, "stream": True, "messages": [by_user(said("hi"))]}
+    same = {key: settings[key] for key in ("max_tokens", "temperature", "top_p") if key in settings}
+    if "effort" in settings:
+        same["output_config"] = {"effort": settings["effort"]}
+    assert sent == {**fixed, **same, **expected}
+
+
+def test_messages_encode_what_was_parsed():
+    body = {
+        "system": [said("rule")],
+        "tools": [READ],
+        "messages": [
+            by_user(said("hi"), PNG_BLOCK, PDF_BLOCK),
+            by_model(said("so"), USE, {**USE, "id": "c2", "input": {}}),
+            by_user(result("c1", [said("r"), PNG_BLOCK]), result("c2", [said("x")], is_error=True)),
+        ],
+    }
+    sent = cp.encode_messages(cp.parse_messages(body), ADAPTIVE)
+    assert sent == {**body, "model": "claude-a", "stream": True}
+
+
 def test_messages_signature_is_one_word_and_comes_back():
     for pair in (("b/9+=", "responses:Azure OpenAI"), ("", ""), ("a@b c%41", "x@y")):
         packed = cp.pack_reasoning(*pair)
@@ -5790,6 +5865,31 @@ def test_messages_stream_and_fold(name, told, stop_reason, content):
         message = json.loads(json.dumps(fold_message(message)))  # joins half surrogates
         assert (message["stop_reason"], shown(message)) == (stop_reason, content)
         assert message == json.loads(json.dumps(sink.whole()))
+
+
+def test_messages_reader_tells_each_block():
+    raw = m_start() + m_block(0, "thinking", ["h", "m"], signature="S")
+    raw += m_block(1, "redacted_thinking", data="R") + m_block(2, "text", ["a", "b"])
+    raw += m_block(3, "tool_use", id="c1", name="f", input={"p": 1})
+    raw += m_block(4, "tool_use", ['{"q', '":2}'], id="c2", name="f")
+    assert sink_told([raw + m_end("tool_use")], cp.MessagesReader("s")) == [
+        ("reasoning", "hm"),
+        ("opaque", "S", "s"),
+        ("opaque", "R", "s" + cp.REDACTED),
+        ("text", "ab"),
+        ("call", 1, "c1", "f"),
+        ("arguments", 1, '{"p":1}'),
+        ("call", 2, "c2", "f"),
+        ("arguments", 2, '{"q":2}'),
+        R_TOOLS,
+    ]
+    for ending, expected in (
+        (m_end("end_turn"), R_STOP),
+        (m_end("max_tokens"), R_LONG),
+        (m_end("stop_sequence", stop_sequence="END"), (*R_STOP, "END")),
+        (b"", (cp.UpstreamError, cp.CUT_SHORT)),
+    ):
+        assert sink_told([m_start() + ending], cp.MessagesReader()) == [expected]
 
 
 def test_messages_cut_call_is_in_the_stream_as_it_is():
@@ -8133,7 +8233,9 @@ def test_responses_writer_phases_reasoning_and_interleaved_calls():
         ("opaque", "T", "chat:google"),
         R_TOOLS,
     ]
-    items = r_told(told)[1]["output"]
+    events, answer = r_told(told)
+    assert [e["type"] for e in events[:2]] == ["response.created", "response.in_progress"]
+    items = answer["output"]
     kinds = ["reasoning", "message", "function_call", "function_call", "message", "reasoning"]
     assert [item["type"] for item in items] == kinds
     assert [items[at]["phase"] for at in (1, 4)] == ["commentary", "final_answer"]
@@ -10835,6 +10937,15 @@ RULE_ROWS = [
         "max_tokens: 5000 > 4500, which is the maximum allowed",
     ),
     RuleRow("responses fields", P, SOL, {"max_output_tokens": 5}, {"max_output_tokens": 16}),
+    RuleRow("responses fields", P, SOL, {"include": ["usage"]}, {"include": [cp.ENCRYPTED]}),
+    RuleRow("responses fields", P, "gpt-4.3", {"include": ["usage"]}, {"include": LEFT}),
+    RuleRow(
+        "responses fields",
+        P,
+        SOL,
+        {"client_metadata": {}, "internal_odd": 1},
+        {"client_metadata": LEFT, "internal_odd": LEFT},
+    ),
     RuleRow(
         "responses fields", P, "gpt-4.3", {"reasoning": {"effort": "high"}}, {"reasoning": LEFT}
     ),
@@ -11012,6 +11123,24 @@ RULE_ROWS = [
         {
             "tools": [
                 chat_tool({**EMPTY, "properties": {"s": {"type": "string", "nullable": True}}})
+            ]
+        },
+    ),
+    RuleRow(
+        "schemas",
+        O,
+        GEMINI,
+        {"tools": [chat_tool({**EMPTY, "properties": {"s": {"type": ["string", "number"]}}})]},
+        {
+            "tools": [
+                chat_tool(
+                    {
+                        **EMPTY,
+                        "properties": {
+                            "s": {"type": "string", "description": "Type: string or number"}
+                        },
+                    }
+                )
             ]
         },
     ),
@@ -14351,6 +14480,28 @@ def test_server_lingers_but_not_for_ever():
             assert words_of(await reader.read()) == "413"
             await soon(lambda: not server._connections)
             writer.close()
+
+    run(main())
+
+
+def test_server_drops_who_leaves_the_last_words_unread():
+    servers = []
+    transports = []
+
+    async def fill(request, out):
+        transports.extend(conn.transport for conn in servers[0]._connections)
+        out.start(200, [])
+        while not transports[0].get_write_buffer_size():
+            out.push(b"x" * 1024)
+        await out.end()
+
+    async def main():
+        async with serving(fill, QUICK) as server:
+            servers.append(server)
+            with socket.create_connection(("127.0.0.1", server.port)) as sock:
+                sock.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                await soon(lambda: transports and not server._connections)
+                assert not transports[0].get_write_buffer_size()
 
     run(main())
 
