@@ -2337,6 +2337,7 @@ class Reader:
     usage = TokenUsage()
     finish_reason = ""
     stop_sequence = ""
+    model = ""  # which one answered, where the answer says so
     failure: Optional[ProxyError] = None
     done = False  # nothing can follow, the upstream may be left
 
@@ -2488,6 +2489,7 @@ class StreamTranslator:
     """
 
     usage = TokenUsage()
+    model = ""  # as a Reader's
     failure: Optional[ProxyError] = None  # in a terminal event; finish() raises it
     finished = False  # a terminal event came; only a late usage may still follow
     done = False  # nothing can follow
@@ -2548,7 +2550,7 @@ class Translation(StreamTranslator):
         self._guard = CallGuard(sink, free, names)
 
     usage = property(lambda self: self._reader.usage)
-    model = property(lambda self: getattr(self._reader, "model", ""))
+    model = property(lambda self: self._reader.model)
 
     def _read(self, event: SSEEvent) -> None:
         reader = self._reader
@@ -3722,7 +3724,6 @@ class ChatReader(Reader):
     """
 
     def __init__(self, source: str = "") -> None:
-        self.model = ""  # which one answered, as it says itself
         self._source = source
         self._has_content = False
         self._calls: Dict[str, _OpenCall] = {}  # by id
@@ -10720,7 +10721,7 @@ async def pump(
         return translator.finish()
     finally:
         exchange.usage = translator.usage
-        name = getattr(translator, "model", "")
+        name = translator.model
         if exchange.model.id == AUTO and MODEL_ID.fullmatch(name):  # Copilot's choice
             exchange.model = exchange.model._replace(id=name)
 
