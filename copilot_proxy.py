@@ -10444,11 +10444,8 @@ class Exchange:
             seconds, self.whose, self.reason,
         )
 
-    def translation(self, sink: Any) -> Any:
-        """What reads the upstream's answer into `sink`; a tap does so by itself."""
-        if isinstance(sink, StreamTranslator):
-            sink.names = self.names
-            return sink
+    def translation(self, sink: Sink) -> Translation:
+        """What reads the upstream's answer into `sink`."""
         _, reader, source = UPSTREAMS[self.endpoint]
         custom = custom_names(self.conversation.tools)
         reader = reader(source(self.model))
@@ -11071,9 +11068,8 @@ class App:
         fit.client = client._replace(text="")  # nor its text while they wait
         return fit, raw
 
-    async def _answer(self, exchange: Exchange, sink: Any) -> None:
+    async def _answer(self, exchange: Exchange, translator: StreamTranslator) -> None:
         """Stream the translation, or fold it into one object: the same answer."""
-        translator = exchange.translation(sink)
         if exchange.stream:
             await self._relay(exchange, translator)
         else:
@@ -11126,7 +11122,7 @@ class App:
                 exchange.size // BYTES_A_TOKEN, fold=not exchange.stream,
                 thinking=exchange.conversation.thinking,
             )
-            await self._answer(exchange, writer)
+            await self._answer(exchange, exchange.translation(writer))
         else:
             await self._forward(exchange, streams=exchange.stream)
             if exchange.stream:
@@ -11174,7 +11170,7 @@ class App:
             options.get("include_usage") is True, fold=not exchange.stream,
             custom=custom_names(exchange.conversation.tools),
         )
-        await self._answer(exchange, writer)
+        await self._answer(exchange, exchange.translation(writer))
 
     async def _responses(self, exchange: Exchange) -> None:
         tools = list_at(exchange.body, "tools")
@@ -11214,7 +11210,11 @@ class App:
         """Send a Responses request as it is, or translated; what reads the answer."""
         prepare = functools.partial(self._prepare_responses, exchange)
         await self._forward(exchange, prepare)
-        return exchange.translation(exchange.source)
+        source = exchange.source
+        if isinstance(source, ResponsesTap):
+            source.names = exchange.names
+            return source
+        return exchange.translation(source)
 
     def _prepare_responses(self, exchange: Exchange, client_body: JSON) -> Any:
         """What goes up, with all that the request only refers to; sets the `source`."""
