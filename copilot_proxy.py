@@ -8599,10 +8599,13 @@ def _check_browser(request: Request, config: Config, port: int) -> None:
 
 
 def _check_key(request: Request, key: bytes) -> None:
-    """Ask for API_KEY, but not at the front page, whose status anybody may see."""
-    if request.method == "HEAD" or _is_preflight(request):
-        return
-    if request.method == "GET" and request.path == "/":
+# Whether the proxy runs anybody may ask: Claude Code does so without a key (CLIENTS 1).
+OPEN_PATHS = ("/", "/api/hello")
+
+
+    """Ask for API_KEY, but not for reading OPEN_PATHS, nor for a page's preflight."""
+    reads = request.method in ("GET", "HEAD")
+    if reads and request.path in OPEN_PATHS or _is_preflight(request):
         return
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     bearer = token if scheme.lower() == "bearer" else ""
@@ -10267,7 +10270,7 @@ class Route(NamedTuple):
 
 
 # Who may call is the same for all: guard() (15) has turned away foreign hosts and web
-# pages, and, where API_KEY is set, everybody without it but for the front page.
+# pages, and, where API_KEY is set, everybody without it but at OPEN_PATHS.
 ROUTES = [Route(*row.split()) for row in """
 GET   /                            home
 GET   /api/hello                   home

@@ -13955,7 +13955,7 @@ GUARD_CASES = (
             ("x-api-key", KEY[1:], 401),
         )
     ]
-    + [("HEAD", {}, LOCKED, 0), ("GET", {}, LOCKED, 401)]
+    + [(method, {}, LOCKED, 401) for method in ("HEAD", "GET")]
 )
 
 
@@ -13974,6 +13974,9 @@ def test_guard_leaves_only_the_front_page_open_and_checks_absolute_targets():
     config = cp.Config(**LOCKED)
     head = cp.Request("GET", "/", "", {"host": "localhost"})
     cp.guard(head._replace(authority="localhost"), config, 1)
+    cp.guard(head._replace(method="HEAD", path="/api/hello"), config, 1)
+    with pytest.raises(cp.AuthRequired):
+        cp.guard(head._replace(method="POST"), config, 1)
     for authority, path, failure in (
         (None, "//", cp.AuthRequired),
         ("evil", "/", cp.Forbidden),
@@ -16606,6 +16609,19 @@ async def test_routes_every_path_and_shape(up, proxy):
     assert up.requests[-1].path == "/v1/engines/copilot-codex/completions"
     page = await proxy.ask("GET", "/", headers={"Accept": "text/html"})
     assert page.status == 200 and page.headers["content-type"].startswith("text/html")
+
+
+@whole_program(api_key="0123456789abcdef")
+async def test_only_the_front_page_and_hello_are_read_without_the_key(up, proxy):
+    for route in cp.ROUTES:
+        path = route.path.replace("{id}", "claude-sonnet-4.5")
+        for method in ("HEAD", "GET", "POST"):
+            open_to_all = route.handler == "home" and method != "POST"
+            answer = await proxy.ask(method, path)
+            assert answer.status == (200 if open_to_all else 401), (method, path)
+    assert not up.requests  # nor was anybody asked on a stranger's behalf
+    answer = await proxy.ask("HEAD", "/v1/models", headers={"x-api-key": "0123456789abcdef"})
+    assert answer.status == 200
 
 
 @whole_program()
