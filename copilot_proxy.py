@@ -7384,7 +7384,7 @@ def _page_sums(tallies: Tallies) -> JSON:
 
 
 def _iso(seconds: float) -> str:
-    import datetime  # as difflib
+    import datetime  # here, so that no start waits for it
 
     moment = datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)
     return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
@@ -8635,7 +8635,7 @@ def give_back_memory() -> None:
     after the compilation of this file, 100 MB after some large bodies."""
     if sys.platform == "linux":
         with contextlib.suppress(ImportError, OSError, AttributeError):  # musl
-            import ctypes  # as difflib
+            import ctypes  # here, so that no start waits for it
 
             ctypes.CDLL(None).malloc_trim(0)
 
