@@ -8948,9 +8948,10 @@ class HTTPServer:
             raise
         except ProxyError as exc:
             if not exc.logged:
+                # Who was not let in, or speaks no HTTP, shall not fill the log.
                 log_event(
-                    "info", "request_refused", status=exc.status, peer=conn.peer,
-                    path=out.request.path[:60], error=exc.reason[:100],
+                    "warn" if request else "info", "request_refused", status=exc.status,
+                    peer=conn.peer, path=out.request.path[:60], error=exc.reason[:100],
                 )
             await out.fail(exc)
         except Exception:  # a bug must cost one answer, not the server

@@ -18079,10 +18079,10 @@ def test_answers_end_where_the_client_says_stop(path, model, streamed):
     assert (text, reasons) == ("o", ["stop"])
 
 
-def run_logged(scenario):
+def run_logged(scenario, least=logging.DEBUG):
     """What a scenario gives, and the lines that were logged meanwhile."""
     lines = []
-    listener = logging.Handler()
+    listener = logging.Handler(least)
     listener.emit = lambda record: lines.append(record.getMessage())
     cp.LOG.addHandler(listener)
     try:
@@ -18103,9 +18103,10 @@ def run_logged(scenario):
 def test_what_is_no_model_request_leaves_a_line(method, path, body, word):
     async def main():
         async with FakeUpstream() as up, Proxy(up) as proxy:
+            await proxy.ask(method, path, body, {"Origin": PAGE})  # a stranger's is no news
             return await proxy.ask(method, path, body)
 
-    answer, lines = run_logged(main())
+    answer, lines = run_logged(main(), logging.WARNING)
     refused = [line for line in lines if "request_refused" in line]
     assert len(refused) == 1 and '"status": %d' % answer.status in refused[0]
     assert path in refused[0] and word in refused[0] and len(refused[0]) < 250, refused
