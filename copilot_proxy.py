@@ -5811,7 +5811,7 @@ def fit_messages_tool(fit: Fit, tool: JSON) -> int:
 
 def is_blank(text: Any) -> bool:
     """Whether a text or a list says nothing; what is neither does not count as one."""
-    return text == [] or isinstance(text, str) and (not text or text.isspace())
+    return text in ("", []) or isinstance(text, str) and text.isspace()
 
 
 def fit_responses_tool(fit: Fit, tool: JSON) -> int:
@@ -6179,7 +6179,7 @@ def drop_blank(fit: Fit, block: JSON) -> int:
     text = block.get("text")
     if not isinstance(text, str):
         return KEPT
-    blank = not text or text.isspace() or text.startswith(BILLING_MARK)
+    blank = is_blank(text) or text.startswith(BILLING_MARK)
     return GONE if blank else KEPT
 
 
@@ -6985,10 +6985,8 @@ class Fitter:
         """Whether a refusal has taught a rule."""
         return rule in self._learnt.get(subject_of(endpoint, model), {})
 
-    def learn(self, fit: Fit, exc: ProxyError) -> str:
-        """Take in a refusal; a sentence on what it taught, "" = nothing new."""
-        if not isinstance(exc, UpstreamError) or exc.status != 400:
-            return ""
+    def learn(self, fit: Fit, exc: UpstreamError) -> str:
+        """Take in a refusal, a 400; a sentence on what it taught, "" = nothing new."""
         subject = subject_of(fit.endpoint, fit.model)
         learnt = self._learnt.get(subject, {})
         for rule in RULES:

@@ -10267,8 +10267,8 @@ LESSONS = [  # what was said, the body and betas before, what goes up after
 ]
 
 
-def refusal(words, status=400):
-    return cp.upstream_error(status, {}, json.dumps({"error": {"message": words}}).encode())
+def refusal(words):
+    return cp.upstream_error(400, {}, json.dumps({"error": {"message": words}}).encode())
 
 
 @pytest.mark.parametrize("name, said, given, expected, betas", LESSONS, ids=[r[0] for r in LESSONS])
@@ -10303,14 +10303,8 @@ def test_native_lessons_prefill_signature_and_what_teaches_nothing():
     assert "claude-haiku-4.5" in fitter.learn(fit, refusal(PREFILL))
     assert prepared(body, fitter=fitter)[0]["messages"][-1]["role"] == "user"
     assert fitter.learn(fit, refusal(PREFILL)) == "", "no news is no reason to send again"
-    for exc in (
-        refusal(PREFILL, 500),
-        cp.ContextOverflow(9, 8),
-        refusal("no idea"),
-        refusal("input item ID does not belong to this connection"),
-        cp.BadRequest(PREFILL),
-    ):
-        assert cp.Fitter().learn(fit, exc) == ""
+    for said in ("no idea", "input item ID does not belong to this connection"):
+        assert cp.Fitter().learn(fit, refusal(said)) == ""
 
 
 def test_lessons_for_chat_and_responses():
@@ -17983,6 +17977,13 @@ def test_lesson_that_another_request_has_learnt_meanwhile(name, model, more, ref
             assert asked == [True] * 3 + [False] * 3
 
     run(scenario())
+
+
+@whole_program()
+async def test_only_a_400_teaches(up, proxy):
+    up.script["POST", MESSAGES] = [whole(422, {"error": {"message": PREFILL}})]
+    answer = await proxy.post("/v1/messages", {**HELLO, "model": "claude-haiku-4.5"})
+    assert answer.status != 200 and len(up.asked(MESSAGES)) == 1
 
 
 UNREAD = "The encrypted content gAA... could not be verified. Reason: it did not match."
