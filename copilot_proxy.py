@@ -2325,7 +2325,8 @@ class Sink(Protocol):
         was cut at, where that is known.
     error(exc): one event, and nothing after it
     take() -> bytes: what was written since the last call
-    whole() -> JSON: after end(), the same answer as one object
+    search(query, pages): a web search was run; MessagesWriter alone has it
+    whole() -> JSON: after end(), the same answer as one object; its `id` at any time
     """
 
     def __getattr__(self, name: str) -> Any: ...
@@ -2339,9 +2340,10 @@ class Reader:
     stop_sequence = ""
     failure: Optional[ProxyError] = None
     done = False  # nothing can follow, the upstream may be left
+    model = ""  # which one answered, where the upstream says so
 
     def read(self, event: SSEEvent, sink: Sink) -> None:
-        """Give one event to `sink`; raises UpstreamError on an error inside it."""
+        """Give one event to `sink`; raises ProxyError on an error inside it."""
 
 
 def event_object(event: SSEEvent) -> JSON:
@@ -2405,8 +2407,9 @@ class CallGuard:
     """A Sink before `sink` that tells calls one after another, each of them whole.
 
     A call is told with its first arguments, or at the end if the one before it was not
-    whole then: some upstreams send several at a time. What is encoded twice is
-    unwrapped at the end; what is no JSON object then is an UpstreamError.
+    whole then: some upstreams send several at a time. One without an id gets one of the
+    answer's. What is encoded twice is unwrapped at the end; what is no JSON object then
+    is an UpstreamError.
     """
 
     def __init__(
@@ -2423,7 +2426,9 @@ class CallGuard:
 
     def call(self, key: Hashable, call_id: str, name: str) -> None:
         self._calls[key] = (self._own.get(name, name), [])
-        self._waiting[key] = call_id
+        self._waiting[key] = (
+            call_id or f"call_{self._sink.whole()['id']}_{len(self._calls)}"
+        )
 
     def arguments(self, key: Hashable, fragment: str) -> None:
         if key not in self._calls:
@@ -2474,6 +2479,14 @@ class CallGuard:
         return getattr(self._sink, name)
 
 
+def refuse_late(key: Hashable, fragment: str) -> None:
+    """Raise UpstreamError for arguments of an ended call, if they are more than blanks:
+    clients run a tool at its end, so what comes later is lost for good."""
+    if fragment.strip():
+        words = "the upstream continued tool call %r after its end"
+        raise UpstreamError(words % (key,))
+
+
 GO_ON = "Please continue."  # where a model takes no text begun for it (UPSTREAM 11.5)
 CUT_SHORT = (
     "the upstream ended the answer without finishing it. Nothing is wrong with your "
@@ -2508,7 +2521,7 @@ class StreamTranslator:
             try:
                 if not self.done:
                     self._read(event)
-            except UpstreamError:
+            except ProxyError:
                 # The answer is whole: behind it only a usage still matters.
                 if not self.finished:
                     raise
@@ -2543,16 +2556,16 @@ class Translation(StreamTranslator):
         super().__init__()
         self._reader = reader
         self._sink = sink
-        if stops:
-            sink = StopAt(sink, stops)
-        self._guard = CallGuard(sink, free, names)
+        self._outer: Any = CallGuard(sink, free, names)
+        if stops:  # first of all: what comes after one is no call to guard
+            self._outer = StopAt(self._outer, stops)
 
     usage = property(lambda self: self._reader.usage)
-    model = property(lambda self: getattr(self._reader, "model", ""))
+    model = property(lambda self: self._reader.model)
 
     def _read(self, event: SSEEvent) -> None:
         reader = self._reader
-        reader.read(event, self._guard)
+        reader.read(event, self._outer)
         self.finished = reader.finish_reason != ""
         self.failure = reader.failure
         self.done = reader.done
@@ -2564,7 +2577,7 @@ class Translation(StreamTranslator):
         """End the answer; raises what the upstream failed by."""
         out = super().finish()
         reader = self._reader
-        self._guard.end(reader.finish_reason, reader.usage, reader.stop_sequence)
+        self._outer.end(reader.finish_reason, reader.usage, reader.stop_sequence)
         return out + self.take()
 
     def fail(self, exc: ProxyError) -> bytes:
@@ -2921,10 +2934,12 @@ def _encode_tools(conversation: Conversation) -> JSON:
         )
         tools.append(entry)
     wanted = conversation.tool_choice
+    if not tools:
+        return {}  # a choice would be among what room 12 declares for the history
     choice = given(type=CHOICE_TYPES.get(wanted))
     if wanted.startswith("="):
         choice = {"type": "tool", "name": wanted[1:]}
-    if conversation.parallel is False:
+    if conversation.parallel is False and wanted != "none":  # which stands alone
         choice = {"type": "auto", **choice, "disable_parallel_tool_use": True}
     return given(tools=tools, tool_choice=choice)
 
@@ -3176,10 +3191,8 @@ class MessagesWriter:
     def arguments(self, key: Hashable, fragment: str) -> None:
         if self._open == "tool_use" and key == self._key:
             self._pending.append(fragment)
-        elif fragment.strip():
-            # Clients run a tool at its stop event: what comes later is lost for good.
-            words = "the upstream continued tool call %r after its end"
-            raise UpstreamError(words % (key,))
+        else:
+            refuse_late(key, fragment)
 
     def search(self, query: str, pages: Mapping[str, str]) -> None:
         """Tell of a web search that was run for the answer: the titles of its pages."""
@@ -3588,11 +3601,11 @@ def _encode_part(part: Any) -> JSON:
     return {"type": "image_url", "image_url": image}
 
 
-def _encode_content(parts: List[Any], role: str) -> Any:
-    """A string where there is only text; a model's answer is nothing else."""
-    if role == "assistant" or all(isinstance(part, Text) for part in parts):
+def _encode_content(parts: List[Any]) -> Any:
+    """A string where there is only text."""
+    if all(isinstance(part, Text) for part in parts):
         return text_of(parts)
-    return [_encode_part(part) for part in parts if part != Text("")]
+    return list(map(_encode_part, parts))
 
 
 def _encode_turn(turn: Turn, source: str) -> List[JSON]:
@@ -3618,11 +3631,11 @@ def _encode_turn(turn: Turn, source: str) -> List[JSON]:
             rest.append(part)
         elif part.source in ("", source):
             # Gemini's opaque comes blocks after its text and wants that text back
-            # beside it (UPSTREAM 9.1, 9.3), so the text is what no other vendor's
-            # opaque belongs to.
+            # beside it (UPSTREAM 9.1, 9.3), so text is given back unless another
+            # vendor's opaque came with it.
             thoughts += part.text
             opaque = part.opaque or opaque
-    content = _encode_content(rest, turn.role)
+    content = _encode_content(rest)
     message: JSON = {"role": turn.role, "content": content or None}
     if opaque:
         message.update(reasoning_text=thoughts, reasoning_opaque=opaque)
@@ -3680,8 +3693,8 @@ OPAQUE_FIELDS = ("reasoning_opaque", "signature")
 def _first_words(delta: JSON, keys: Tuple[str, ...]) -> str:
     """Of several names for one thing, the first that holds words."""
     for key in keys:
-        words = delta.get(key)
-        if words and isinstance(words, str):
+        words = text_at(delta, key)
+        if words:
             return words
     return ""
 
@@ -3722,7 +3735,6 @@ class ChatReader(Reader):
     """
 
     def __init__(self, source: str = "") -> None:
-        self.model = ""  # which one answered, as it says itself
         self._source = source
         self._has_content = False
         self._calls: Dict[str, _OpenCall] = {}  # by id
@@ -3733,7 +3745,7 @@ class ChatReader(Reader):
         self._frame: Optional[Tuple[bytes, bytes, Callable[[str], None]]] = None
 
     def read(self, event: SSEEvent, sink: Sink) -> None:
-        """Give one event to `sink`; raises UpstreamError on an error inside it."""
+        """Give one event to `sink`; raises ProxyError on an error inside it."""
         if self._frame:
             # What stands between the known bytes is one whole JSON string, so the rest
             # of the document was parsed just before: 0.8 us instead of 5 to 15.
@@ -4286,13 +4298,16 @@ def call_arguments(item: JSON) -> str:
     return held if isinstance(held, str) else dumps_text(held)
 
 
-def _parse_result(kind: str, item: JSON, path: str) -> Result:
+def _parse_result(table: ToolTable, kind: str, item: JSON, path: str) -> Result:
     call_id = required_text(item, "call_id", path)
     output = item.get("output") or ""
     if kind == "tool_search_output":
-        found = ToolTable({"tools": item.get("tools")}).tools
+        found = [
+            table.name_of(tool._replace(name=tool.own)._asdict())
+            for tool in ToolTable({"tools": item.get("tools")}).tools.values()
+        ]
         output = "Found tools: %s" % (", ".join(found) or "none")
-    elif kind in RESULTS[:2]:
+    elif kind.removesuffix("_output") in NAMED_CALLS:
         return Result(call_id, _parse_input_content(item, "output", path))
     elif not isinstance(output, str):
         output = dumps_text(output)
@@ -4306,7 +4321,7 @@ def _parse_item(table: ToolTable, item: JSON, path: str) -> Turn:
         content = _parse_input_content(item, "content", path)
         return Turn(role.replace("developer", "system"), content)
     if kind in RESULTS:
-        return Turn("user", (_parse_result(kind, item, path),))
+        return Turn("user", (_parse_result(table, kind, item, path),))
     if kind.startswith("compaction"):
         return Turn("user", (Text(summary_text(item)),))
     parts: Tuple[Any, ...] = ()
@@ -4384,6 +4399,7 @@ def parse_responses(body: JSON) -> Conversation:
             {**form, "json_schema": named}, "text.format", "text.format"
         ),
         user=text_field(body, "user") or text_field(body, "prompt_cache_key"),
+        extra=given(verbosity=text_field(text, "verbosity", "text")),
         left_out=tuple(table.left_out),
     )
 
@@ -4493,12 +4509,13 @@ FAILURES = ("response.failed", "response.cancelled", "error")
 PREAMBLE = ("response.created", "response.in_progress")
 
 
-def better_failure(obj: JSON, old: Optional[ProxyError]) -> ProxyError:
-    """Which tells more: one failure comes as two events, in any order and each with
-    half the words (UPSTREAM 22.4)."""
+def take_failure(reader: Any, obj: JSON) -> None:
+    """Keep the `failure` that tells more: one comes as two events, in any order and
+    each with half the words (UPSTREAM 22.4). With the second `reader` is done."""
+    old = reader.failure
+    reader.done = old is not None
     if old is None or "without a word" in str(old):
-        return error_in_stream(obj)
-    return old
+        reader.failure = error_in_stream(obj)
 
 
 class ResponsesOpening(StreamTranslator):
@@ -4513,8 +4530,7 @@ class ResponsesOpening(StreamTranslator):
         self.done = True
         kind, obj = parse_event(event)
         if kind in FAILURES:
-            self.done = self.failure is not None
-            self.failure = better_failure(obj, self.failure)
+            take_failure(self, obj)
 
 
 TEXT_DELTA = "response.output_text.delta"
@@ -4585,7 +4601,7 @@ class ResponsesReader(Reader):
         item = object_at(obj, "item")
         is_done = kind != "response.output_item.added"
         name = text_at(item, "name")
-        is_call = item.get("type") in NAMED_CALLS and index not in self._calls
+        is_call = text_at(item, "type") in NAMED_CALLS and index not in self._calls
         if (index, ALL_PARTS) in self._given:
             return
         if is_call and (name or is_done):
@@ -4609,7 +4625,7 @@ class ResponsesReader(Reader):
     def _ended(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
         response = object_at(obj, "response")
         # Some items stand only here, and some upstreams count them otherwise.
-        known = {call_id: index for index, call_id in self._calls.items()}
+        known = {call_id: index for index, call_id in self._calls.items() if call_id}
         for at, item in enumerate(objects_at(response, "output")):
             index = known.get(text_at(item, "call_id"), at)
             self._item(kind, index, {"item": item}, sink)
@@ -4628,14 +4644,11 @@ class ResponsesReader(Reader):
         pages: Dict[str, str] = {}
         for item in objects_at(object_at(obj, "response"), "output"):
             query = max(query, text_at(object_at(item, "action"), "query"), key=len)
-            notes = [
-                note
+            pages.update(
+                (text_at(note, "url"), text_at(note, "title"))
                 for part in objects_at(item, "content")
                 for note in objects_at(part, "annotations")
                 if note.get("type") == "url_citation"
-            ]
-            pages.update(
-                (text_at(note, "url"), text_at(note, "title")) for note in notes
             )
         sink.search(query, pages)
         self._ended(kind, index, obj, sink)
@@ -4653,7 +4666,7 @@ class ResponsesReader(Reader):
     SEARCH_EVENTS = dict.fromkeys(ENDINGS, _searched)
 
     def read(self, event: SSEEvent, sink: Sink) -> None:
-        """Give one event to `sink`; raises UpstreamError for garbage."""
+        """Give one event to `sink`; raises ProxyError for garbage."""
         name, data = event
         # Unparsed: response.created alone repeats 100 KB of tools (UPSTREAM 10.2).
         is_known = name in self._events or name in FAILURES
@@ -4666,8 +4679,7 @@ class ResponsesReader(Reader):
             return
         kind, obj = parse_event(event)
         if kind in FAILURES:
-            self.done = self.failure is not None
-            self.failure = better_failure(obj, self.failure)
+            take_failure(self, obj)
             self.finish_reason = "error"
         elif kind in self._events:
             step = self._events[kind]
@@ -4789,7 +4801,8 @@ class ResponsesWriter:
         self._frame = frame
         self._tools = tools
         self._mute = fold
-        self._summary = summary  # reasoning is shown in words
+        # Reasoning is shown in words; what was thought for a summary is no part of it.
+        self._summary = summary and not compact
         self._encrypted = encrypted or compact  # and in its vendor's own form
         self._compact = compact  # the answer is a summary to go on with
         self._gist: List[str] = []  # its words
@@ -4797,6 +4810,7 @@ class ResponsesWriter:
             self.text = self._gist.append
         self._out: List[bytes] = []
         self._waiting: List[str] = []  # what came encrypted while a message was open
+        self._key: Hashable = None  # of the latest call
         for kind in ("created", "in_progress"):
             self._write(kind, response=frame)
 
@@ -4823,6 +4837,8 @@ class ResponsesWriter:
             self._add_words("reasoning", text)
 
     def opaque(self, data: str, source: str) -> None:
+        if self._compact:
+            return
         packed = pack_reasoning(data, source)
         if self._open is None:
             self._add_whole("reasoning", packed, summary=[])
@@ -4841,13 +4857,13 @@ class ResponsesWriter:
             item.update(name=tool.own, **given(namespace=tool.namespace))
         item.update(call_members(tool.kind, ""))
         self._open = self._add_item(item, tool)
+        self._key = key
 
     def arguments(self, key: Hashable, fragment: str) -> None:
         call = self._open
-        if call is None or not isinstance(call.form, Tool):
-            # Clients run a tool when its item is done: what comes later would be lost.
-            words = "the upstream continued tool call %r after its end"
-            raise UpstreamError(words % (key,))
+        if call is None or not isinstance(call.form, Tool) or key != self._key:
+            refuse_late(key, fragment)
+            return
         call.pieces.append(fragment)
         if call.form.kind == "function":
             self._write("function_call_arguments.delta", **call.place, delta=fragment)
@@ -4857,6 +4873,8 @@ class ResponsesWriter:
         why = {"length": "max_output_tokens", "content_filter": reason}.get(reason)
         status = "incomplete" if why else "completed"
         if self._compact:
+            if why or not self._gist:
+                raise UpstreamError("the summary did not come whole; try again")
             self._add_whole(
                 "compaction", pack_reasoning("".join(self._gist), COMPACTED)
             )
@@ -4988,7 +5006,7 @@ def not_kept(what: str, name: str, status: int, code: str) -> BadRequest:
 class _Kept(NamedTuple):
     """A finished answer: the number of the one before it, never a copy."""
 
-    previous: int  # always a smaller one, so no chain is a ring; 0 = none
+    previous: int  # always smaller, so no chain is a ring; 0 = none, -1 = not known
     request: bytes  # as the client sent it: parsed only when it is wanted
     output: List[Tuple[str, bytes]]  # the id of each item, and all of it
     names: List[Tuple[str, str]]  # session and id, of it and of its items
@@ -5145,9 +5163,8 @@ class ResponsesTap(StreamTranslator):
         else:
             kind, obj = parse_event(event)
             if kind in FAILURES:
-                self.done = self.finished
                 self.finished = True
-                self.failure = better_failure(obj, self.failure)
+                take_failure(self, obj)
                 return
             self._changed = False
             self._pass_on(kind, obj)
@@ -5184,9 +5201,8 @@ def search_query(body: JSON) -> Optional[str]:
     tools = list_at(body, "tools")
     if len(tools) != 1 or not text_at(tools[0], "type").startswith("web_search_"):
         return None
-    return text_of(
-        parse_messages({**body, "tools": [], "tool_choice": None}).turns[-1].parts
-    )
+    turns = parse_messages({**body, "tools": [], "tool_choice": None}).turns
+    return text_of(part for turn in turns if turn.role == "user" for part in turn.parts)
 
 
 def search_model(models: Sequence[Model]) -> Optional[Model]:
