@@ -33,7 +33,7 @@ The file is a house of numbered rooms; a room uses only rooms above it.
     15  HTTP server               accept, parse, guard, answer
     16  GitHub sign-in            device flow, Copilot token, one file
     17  Copilot upstream          headers, retries, catalogue, quota, who pays
-    18  Routes                    parse, admit, choose, translate, relay
+    18  Routes                    parse, choose, admit, translate, relay
     19  Status page               one HTML string
     20  Command line              verbs, banner, the composition root
 """
@@ -1975,7 +1975,7 @@ EFFORTS = "none minimal low medium high xhigh max".split()
 
 
 def clamp_effort(effort: str, model: Model) -> str:
-    """The nearest effort that the model lists, not above what was asked; "" = none."""
+    """The nearest effort that the model lists, if possible not above; "" = none."""
     nearest = [effort]
     if effort in EFFORTS:
         at = EFFORTS.index(effort)
@@ -2338,9 +2338,9 @@ class Reader:
     usage = TokenUsage()
     finish_reason = ""
     stop_sequence = ""
+    model = ""  # which one answered, where the answer says so
     failure: Optional[ProxyError] = None
     done = False  # nothing can follow, the upstream may be left
-    model = ""  # which one answered, where the upstream says so
 
     def read(self, event: SSEEvent, sink: Sink) -> None:
         """Give one event to `sink`; raises ProxyError on an error inside it."""
@@ -2501,6 +2501,7 @@ class StreamTranslator:
     """
 
     usage = TokenUsage()
+    model = ""  # as a Reader's
     failure: Optional[ProxyError] = None  # in a terminal event; finish() raises it
     finished = False  # a terminal event came; only a late usage may still follow
     done = False  # nothing can follow
@@ -3652,7 +3653,7 @@ def _encode_tool(tool: Tool) -> JSON:
 
 
 def encode_chat(conversation: Conversation, model: Model) -> JSON:
-    """The chat request for a conversation."""
+    """The chat request for a conversation; room 12 fits it: names its limit too."""
     source = chat_source(model)
     messages: List[JSON] = []
     for turn in conversation.turns:
@@ -5006,7 +5007,7 @@ def not_kept(what: str, name: str, status: int, code: str) -> BadRequest:
 class _Kept(NamedTuple):
     """A finished answer: the number of the one before it, never a copy."""
 
-    previous: int  # always smaller, so no chain is a ring; 0 = none, -1 = not known
+    previous: int  # a smaller one, so no chain is a ring; 0 = none, -1 = a gap
     request: bytes  # as the client sent it: parsed only when it is wanted
     output: List[Tuple[str, bytes]]  # the id of each item, and all of it
     names: List[Tuple[str, str]]  # session and id, of it and of its items
@@ -6790,8 +6791,9 @@ class Rule(NamedTuple):
 
 # To add a rule: write its repair, a function of the Fit alone or of it and one object,
 # which edits in place and answers KEPT, CHANGED or GONE; give it a row here, with
-# `where` if it is known from the start and `words` if a refusal tells of it; add it to
-# the table of this room's tests, and what the real service says to the fake upstream.
+# `where` if it is known from the start (ON_CHAT + "google " for one vendor's models on
+# chat) and `words` if a refusal tells of it; add it to the table of this room's tests,
+# and what the real service says to the fake upstream.
 # Top to bottom: those with `kinds` share a walk, which is where the first of them
 # stands, and the first words that match teach.
 RULES: Tuple[Rule, ...] = (
@@ -7398,7 +7400,7 @@ def _page_sums(tallies: Tallies) -> JSON:
 
 
 def _iso(seconds: float) -> str:
-    import datetime  # as difflib
+    import datetime  # here, so that no start waits for it
 
     moment = datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)
     return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
@@ -8613,11 +8615,14 @@ def _check_browser(request: Request, config: Config, port: int) -> None:
         raise Outsider("other web sites may not use this proxy.")
 
 
+# Whether the proxy runs anybody may ask: Claude Code does so without a key (CLIENTS 1).
+OPEN_PATHS = ("/", "/api/hello")
+
+
 def _check_key(request: Request, key: bytes) -> None:
-    """Ask for API_KEY, but not at the front page, whose status anybody may see."""
-    if request.method == "HEAD" or _is_preflight(request):
-        return
-    if request.method == "GET" and request.path == "/":
+    """Ask for API_KEY, but not for reading OPEN_PATHS, nor for a page's preflight."""
+    reads = request.method in ("GET", "HEAD")
+    if reads and request.path in OPEN_PATHS or _is_preflight(request):
         return
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     bearer = token if scheme.lower() == "bearer" else ""
@@ -8646,7 +8651,7 @@ def give_back_memory() -> None:
     after the compilation of this file, 100 MB after some large bodies."""
     if sys.platform == "linux":
         with contextlib.suppress(ImportError, OSError, AttributeError):  # musl
-            import ctypes  # as difflib
+            import ctypes  # here, so that no start waits for it
 
             ctypes.CDLL(None).malloc_trim(0)
 
@@ -8959,9 +8964,10 @@ class HTTPServer:
             raise
         except ProxyError as exc:
             if not exc.logged:
+                # Who was not let in, or speaks no HTTP, shall not fill the log.
                 log_event(
-                    "info", "request_refused", status=exc.status, peer=conn.peer,
-                    path=out.request.path[:60], error=exc.reason[:100],
+                    "warn" if request else "info", "request_refused", status=exc.status,
+                    peer=conn.peer, path=out.request.path[:60], error=exc.reason[:100],
                 )
             await out.fail(exc)
         except Exception:  # a bug must cost one answer, not the server
@@ -9035,7 +9041,8 @@ class HTTPServer:
         return b"".join(pieces)
 
     def _patience(self, conn: ClientConnection, began: float, size: int) -> float:
-        """Seconds to wait for more of a body, of which `size` bytes came since then."""
+        """Seconds to wait for more of a body: `size` bytes of it, decoded, give it time
+        from when it `began`, or from when it was let in as a heavy one."""
         slow = conn.places and self._line.locked()
         due = began + self._limits.body + size / (HEAVY_RATE if slow else BODY_RATE)
         return min(self._limits.body, due - time.monotonic())
@@ -9709,12 +9716,14 @@ class CopilotAuth:
 # Contract: send() gives a 2xx answer or raises a ProxyError; nothing is sent again once
 # a byte of an answer was handed out; one exchange for many callers.
 #
-# The life of a 401: upstream_error() (2) makes of Copilot's refusal an UpstreamError,
-# and wants_new_token() has send() turn to CopilotAuth.drop_refused() (16), which
-# forgets the token and counts it; token() then gets another from GitHub, and the
-# request goes up once more. The client sees a second refusal, or the 503 that ends five
-# in five minutes. A 401 of GitHub itself is an AuthRequired by exchange_error() (16):
-# no more tokens are asked for until somebody signs in anew.
+# The life of a 401: upstream_error() (2) makes of Copilot's refusal an UpstreamError;
+# what is about an input item and not about the sign-in, a 400, which has no such life.
+# wants_new_token() has send() turn to CopilotAuth.drop_refused() (16), which forgets
+# the token and counts it, but for one that had worked before; token() then gets another
+# from GitHub, and the request goes up once more. The client sees a second refusal, or
+# the 503 that ends five counted in five minutes. A 401 of GitHub itself is an
+# AuthRequired by exchange_error() (16): no more tokens are asked for until somebody
+# signs in anew.
 
 MODELS = "/models"
 COUNT_TOKENS = MESSAGES + "/count_tokens"
@@ -9937,7 +9946,7 @@ def retry_wait(exc: ProxyError, attempt: int, dice: float) -> Optional[float]:
     return max(0.5 * 4**attempt * (1 + dice), float(exc.retry_after or 0))
 
 
-def wants_new_token(exc: UpstreamError) -> bool:
+def wants_new_token(exc: ProxyError) -> bool:
     """Whether another Copilot token, or the host named with it, may help."""
     if exc.status != 403:
         return exc.status in (401, 421)
@@ -10013,7 +10022,7 @@ MOST_PROMPTS = 1000
 REPEATED = 900.0  # seconds within which the same prompt at the same place is a retry
 
 
-async def _refusal(response: Response) -> UpstreamError:
+async def _refusal(response: Response) -> ProxyError:
     """The error that an answer is; one that is long or cut still tells its status."""
     raw = b""
     with contextlib.closing(response), contextlib.suppress(UpstreamError):
@@ -10244,7 +10253,7 @@ class CopilotClient:
 # ============================================================================
 # 18. Routes
 # ============================================================================
-# What each path does: parse, admit, choose, translate, relay.                uses: 0-17
+# What each path does: parse, choose, admit, translate, relay.                uses: 0-17
 # Contract: the path decides the dialect of every error; the first byte to the client
 # waits for the upstream's status; usage is recorded once, also on failure; a stream
 # that failed ends with an error event (after a bug of ours, no ProxyError, the
@@ -10267,9 +10276,12 @@ class CopilotClient:
 # feeds the translator and pings go out between events, or folds the same events to one
 # object.
 # A ProxyError before the first byte to the client is spelt by error_answer() (15), a
-# later one by translator.fail(), because the status line is gone. When the client
-# leaves, its task is cancelled, and closing the Exchange closes the connection
-# upstream.
+# later one by translator.fail(), because the status line is gone. Why a stream ends so:
+# an error of the upstream's inside it (9-11); broken JSON, or a tool call without a
+# name, with arguments that are no object or that come when it is over (8-11); an end
+# without a terminal event (CUT_SHORT, 8); a line that broke, or was silent for
+# IDLE_TIMEOUT (14); the end of the program (STOPPING). When the client leaves, its task
+# is cancelled, and closing the Exchange closes the connection upstream.
 
 
 class Route(NamedTuple):
@@ -10282,7 +10294,7 @@ class Route(NamedTuple):
 
 
 # Who may call is the same for all: guard() (15) has turned away foreign hosts and web
-# pages, and, where API_KEY is set, everybody without it but for the front page.
+# pages, and, where API_KEY is set, everybody without it but at OPEN_PATHS.
 ROUTES = [Route(*row.split()) for row in """
 GET   /                            home
 GET   /api/hello                   home
@@ -10459,11 +10471,8 @@ class Exchange:
             seconds, self.whose, self.reason,
         )
 
-    def translation(self, sink: Any) -> Any:
-        """What reads the upstream's answer into `sink`; a tap does so by itself."""
-        if isinstance(sink, StreamTranslator):
-            sink.names = self.names
-            return sink
+    def translation(self, sink: Sink) -> Translation:
+        """What reads the upstream's answer into `sink`."""
         _, reader, source = UPSTREAMS[self.endpoint]
         custom = custom_names(self.conversation.tools)
         reader = reader(source(self.model))
@@ -10554,7 +10563,7 @@ class PromptSizes:
     def __init__(self, copilot: CopilotClient) -> None:
         self._copilot = copilot
         self._estimator = Estimator()
-        self._dearest: Dict[str, PromptCost] = {}  # by model of the catalogue: a byte
+        self._dearest: Dict[str, PromptCost] = {}  # of a byte by model; engines: ""
         # The last real request of each model: read only when a count is asked for, so
         # that nobody pays for estimates that nobody wants.
         self._samples: Dict[str, Tuple[bytes, int]] = {}
@@ -10736,7 +10745,7 @@ async def pump(
         return translator.finish()
     finally:
         exchange.usage = translator.usage
-        name = getattr(translator, "model", "")
+        name = translator.model
         if exchange.model.id == AUTO and MODEL_ID.fullmatch(name):  # Copilot's choice
             exchange.model = exchange.model._replace(id=name)
 
@@ -10891,12 +10900,13 @@ class App:
         )
         return {"input_tokens": max(1, await self._sizes.count(raw, fit))}
 
-    # -- model requests: admit, choose, account --------------------------------------
+    # -- model requests: choose, admit, account --------------------------------------
 
     async def _serve(
         self, exchange: Exchange, answer: Callable[[Exchange], Awaitable[None]]
     ) -> None:
-        """Admit one model request, answer it, and account for it whatever happens."""
+        """Choose for one model request, admit and answer it; account for it whatever
+        happens."""
         self._live[exchange] = None
         exchange.number = next(self._numbers)
         exchange.initiator = who_asks(
@@ -11086,9 +11096,8 @@ class App:
         fit.client = client._replace(text="")  # nor its text while they wait
         return fit, raw
 
-    async def _answer(self, exchange: Exchange, sink: Any) -> None:
+    async def _answer(self, exchange: Exchange, translator: StreamTranslator) -> None:
         """Stream the translation, or fold it into one object: the same answer."""
-        translator = exchange.translation(sink)
         if exchange.stream:
             await self._relay(exchange, translator)
         else:
@@ -11141,7 +11150,7 @@ class App:
                 exchange.size // BYTES_A_TOKEN, fold=not exchange.stream,
                 thinking=exchange.conversation.thinking,
             )
-            await self._answer(exchange, writer)
+            await self._answer(exchange, exchange.translation(writer))
         else:
             await self._forward(exchange, streams=exchange.stream)
             if exchange.stream:
@@ -11189,7 +11198,7 @@ class App:
             options.get("include_usage") is True, fold=not exchange.stream,
             custom=custom_names(exchange.conversation.tools),
         )
-        await self._answer(exchange, writer)
+        await self._answer(exchange, exchange.translation(writer))
 
     async def _responses(self, exchange: Exchange) -> None:
         tools = list_at(exchange.body, "tools")
@@ -11229,7 +11238,11 @@ class App:
         """Send a Responses request as it is, or translated; what reads the answer."""
         prepare = functools.partial(self._prepare_responses, exchange)
         await self._forward(exchange, prepare)
-        return exchange.translation(exchange.source)
+        source = exchange.source
+        if isinstance(source, ResponsesTap):
+            source.names = exchange.names
+            return source
+        return exchange.translation(source)
 
     def _prepare_responses(self, exchange: Exchange, client_body: JSON) -> Any:
         """What goes up, with all that the request only refers to; sets the `source`."""

@@ -14098,7 +14098,7 @@ GUARD_CASES = (
             ("x-api-key", KEY[1:], 401),
         )
     ]
-    + [("HEAD", {}, LOCKED, 0), ("GET", {}, LOCKED, 401)]
+    + [(method, {}, LOCKED, 401) for method in ("HEAD", "GET")]
 )
 
 
@@ -14117,6 +14117,9 @@ def test_guard_leaves_only_the_front_page_open_and_checks_absolute_targets():
     config = cp.Config(**LOCKED)
     head = cp.Request("GET", "/", "", {"host": "localhost"})
     cp.guard(head._replace(authority="localhost"), config, 1)
+    cp.guard(head._replace(method="HEAD", path="/api/hello"), config, 1)
+    with pytest.raises(cp.AuthRequired):
+        cp.guard(head._replace(method="POST"), config, 1)
     for authority, path, failure in (
         (None, "//", cp.AuthRequired),
         ("evil", "/", cp.Forbidden),
@@ -16751,6 +16754,19 @@ async def test_routes_every_path_and_shape(up, proxy):
     assert page.status == 200 and page.headers["content-type"].startswith("text/html")
 
 
+@whole_program(api_key="0123456789abcdef")
+async def test_only_the_front_page_and_hello_are_read_without_the_key(up, proxy):
+    for route in cp.ROUTES:
+        path = route.path.replace("{id}", "claude-sonnet-4.5")
+        for method in ("HEAD", "GET", "POST"):
+            open_to_all = route.handler == "home" and method != "POST"
+            answer = await proxy.ask(method, path)
+            assert answer.status == (200 if open_to_all else 401), (method, path)
+    assert not up.requests  # nor was anybody asked on a stranger's behalf
+    answer = await proxy.ask("HEAD", "/v1/models", headers={"x-api-key": "0123456789abcdef"})
+    assert answer.status == 200
+
+
 @whole_program()
 async def test_routes_models_and_usage_shapes(up, proxy):
     listed = await proxy.get("/v1/models")
@@ -18206,10 +18222,10 @@ def test_answers_end_where_the_client_says_stop(path, model, streamed):
     assert (text, reasons) == ("o", ["stop"])
 
 
-def run_logged(scenario):
+def run_logged(scenario, least=logging.DEBUG):
     """What a scenario gives, and the lines that were logged meanwhile."""
     lines = []
-    listener = logging.Handler()
+    listener = logging.Handler(least)
     listener.emit = lambda record: lines.append(record.getMessage())
     cp.LOG.addHandler(listener)
     try:
@@ -18230,9 +18246,10 @@ def run_logged(scenario):
 def test_what_is_no_model_request_leaves_a_line(method, path, body, word):
     async def main():
         async with FakeUpstream() as up, Proxy(up) as proxy:
+            await proxy.ask(method, path, body, {"Origin": PAGE})  # a stranger's is no news
             return await proxy.ask(method, path, body)
 
-    answer, lines = run_logged(main())
+    answer, lines = run_logged(main(), logging.WARNING)
     refused = [line for line in lines if "request_refused" in line]
     assert len(refused) == 1 and '"status": %d' % answer.status in refused[0]
     assert path in refused[0] and word in refused[0] and len(refused[0]) < 250, refused
