@@ -2359,11 +2359,12 @@ class StopAt:
     """A Sink before `sink` that ends the answer before the first of `stops`, where an
     upstream does not (UPSTREAM 22.6). The rest is read for its usage."""
 
+    _held = ""  # what may begin a stop sequence
+    _hit = ""  # the stop sequence that came
+
     def __init__(self, sink: Any, stops: Sequence[str]) -> None:
         self._sink = sink
         self._stops = stops
-        self._held = ""  # what may begin a stop sequence
-        self._hit = ""  # the stop sequence that came
 
     def text(self, text: str) -> None:
         if self._hit:
@@ -3023,13 +3024,14 @@ def messages_event(event: SSEEvent, message: JSON) -> JSON:
 class MessagesReader(Reader):
     """A Reader of /v1/messages; `source` is the model's messages_source()."""
 
+    _signature = ""  # of the open block
+    _calls = 0  # how many have begun; the latest is the open one
+
     def __init__(self, source: str = "messages:anthropic") -> None:
         self._source = source
         self._message: JSON = {"usage": {}}
         self._ending: JSON = {}  # what message_delta told
         self._block: JSON = {}  # the open one
-        self._signature = ""  # of it
-        self._calls = 0  # how many have begun; the latest is the open one
 
     usage = property(lambda self: native_usage(self._message))
 
@@ -3132,6 +3134,11 @@ class MessagesWriter:
     little. A tool block ends when other content comes, or the answer ends.
     """
 
+    _open = ""  # the type of the open block
+    _key: Hashable = None  # of the open call
+    _index = -1
+    _calls = 0
+
     def __init__(
         self, message_id: str, model: str, input_tokens: int = 0, *, fold: bool = False,
         thinking: bool = True,
@@ -3144,13 +3151,9 @@ class MessagesWriter:
         self._thinking = thinking  # asked for; else only what a call needs is told
         self._mute = fold  # no bytes are wanted, or none any more
         self._out: List[bytes] = []
-        self._open = ""  # the type of the open block
-        self._block: JSON = {}  # its start
-        self._key: Hashable = None  # of the open call
-        self._index = -1
+        self._block: JSON = {}  # the start of the open one
         self._pending: List[str] = []  # told of it, not yet written
         self._text: List[str] = []  # what was
-        self._calls = 0
         self._signatures: List[str] = []  # not yet written
         self._refusal = ""
 
@@ -3712,11 +3715,12 @@ def _filter_text(choice: JSON, delta: JSON) -> str:
 class _OpenCall:
     """A tool call under way; arguments that come before its name are held."""
 
+    name = ""
+    held = ""
+    empty = True  # no argument went on
+
     def __init__(self, call_id: str) -> None:
         self.id = call_id
-        self.name = ""
-        self.held = ""
-        self.empty = True  # no argument went on
 
 
 def _one_string(raw: bytes) -> Optional[str]:
@@ -3735,15 +3739,15 @@ class ChatReader(Reader):
     `source` is chat_source() of the model; encrypted reasoning is told as its work.
     """
 
+    _has_content = False
+    _latest: Optional[_OpenCall] = None
+    # Of the last chunk, if it was plain: the bytes around its words, and their taker.
+    _frame: Optional[Tuple[bytes, bytes, Callable[[str], None]]] = None
+
     def __init__(self, source: str = "") -> None:
         self._source = source
-        self._has_content = False
         self._calls: Dict[str, _OpenCall] = {}  # by id
         self._at: Dict[Optional[int], _OpenCall] = {}  # the latest of each index
-        self._latest: Optional[_OpenCall] = None
-        # Of the last chunk, if it was plain: the bytes around its words, and who takes
-        # them.
-        self._frame: Optional[Tuple[bytes, bytes, Callable[[str], None]]] = None
 
     def read(self, event: SSEEvent, sink: Sink) -> None:
         """Give one event to `sink`; raises ProxyError on an error inside it."""
@@ -3909,6 +3913,9 @@ class ChatWriter:
     uncarry and parse_chat take back. `custom` are the names of the custom tools.
     """
 
+    _reason = ""  # why it ended
+    _carried = ""  # what the next call's id is to carry
+
     def __init__(
         self, completion_id: str, model: str, created: int, include_usage: bool, *,
         fold: bool = False, custom: Container[str] = (),
@@ -3922,12 +3929,10 @@ class ChatWriter:
         self._include_usage = include_usage
         self._fold = fold
         self._custom = custom
-        self._reason = ""  # why it ended
         self._pieces: Dict[Any, List[str]] = {}  # with fold: the texts by their key
         self._frames: Dict[Any, Tuple[bytes, ...]] = {}  # else: the bytes around one
         self._calls: Dict[Hashable, Tuple[int, JSON]] = {}  # with their indexes
         self._inputs: Dict[int, List[str]] = {}  # of custom calls, till they are whole
-        self._carried = ""  # what the next call's id is to carry
         self._out: List[bytes] = []
         self._write_chunk({"role": "assistant", "content": ""})
 
@@ -4793,6 +4798,7 @@ class ResponsesWriter:
 
     _number = 0  # of the event that comes next
     _open: Optional[_OpenItem] = None
+    _key: Hashable = None  # of the latest call
 
     def __init__(
         self, frame: JSON, tools: Mapping[str, Tool], *, fold: bool = False,
@@ -4811,7 +4817,6 @@ class ResponsesWriter:
             self.text = self._gist.append
         self._out: List[bytes] = []
         self._waiting: List[str] = []  # what came encrypted while a message was open
-        self._key: Hashable = None  # of the latest call
         for kind in ("created", "in_progress"):
             self._write(kind, response=frame)
 
