@@ -10006,7 +10006,7 @@ def parse_quota(reply: JSON) -> JSON:
     names = {"premium_interactions": billing}
     quotas = {names.get(key, key): _snapshot(raw[key]) for key in raw}
     return {
-        "login": reply.get("login"),
+        "login": text_at(reply, "login") or None,
         "plan": reply.get("copilot_plan"),
         "sku": reply.get("access_type_sku"),
         "billing": billing,

@@ -16127,8 +16127,10 @@ def test_quota_shapes(name, reply, billing, quota, left, blocked):
         {},
         {"quota_snapshots": [1], "limited_user_quotas": {"chat": None}},
         {"quota_snapshots": {"chat": 3}, "monthly_quotas": {"chat": "x"}},
+        {"login": 5},
     ):
-        assert isinstance(cp.parse_quota(odd)["quotas"], dict)
+        got = cp.parse_quota(odd)
+        assert isinstance(got["quotas"], dict) and got["login"] is None
 
 
 # -- against the fake --------------------------------------------------------------------
