@@ -82,8 +82,24 @@ import traceback
 import urllib.parse
 import zlib
 from typing import (
-    Any, Awaitable, Callable, Collection, Container, Deque, Dict, Hashable, Iterable,
-    Iterator, List, Mapping, NamedTuple, Optional, Protocol, Sequence, Set, Tuple,
+    Any,
+    Awaitable,
+    Callable,
+    Collection,
+    Container,
+    Deque,
+    Dict,
+    Hashable,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Protocol,
+    Sequence,
+    Set,
+    Tuple,
     Union,
 )
 
@@ -739,7 +755,10 @@ def log_line(level: str, text: str) -> None:
         # A copy, because making a record costs more than writing its line.
         record = logging.LogRecord.__new__(logging.LogRecord)
         record.__dict__.update(
-            _BLANK, levelno=LOG_LEVELS[level], levelname=level, created=time.time(),
+            _BLANK,
+            levelno=LOG_LEVELS[level],
+            levelname=level,
+            created=time.time(),
             msg=text,
         )
         LOG.handle(record)
@@ -1667,7 +1686,8 @@ RESPONSES = "/responses"
 EMBEDDINGS = "/embeddings"
 # What each client dialect can be served from, best first.
 ENDPOINT_CHOICE = {
-    "anthropic": (MESSAGES, CHAT, RESPONSES), "openai": (CHAT, MESSAGES, RESPONSES),
+    "anthropic": (MESSAGES, CHAT, RESPONSES),
+    "openai": (CHAT, MESSAGES, RESPONSES),
     "responses": (RESPONSES, MESSAGES, CHAT),
 }
 
@@ -1870,7 +1890,9 @@ class Catalogue(List[Model]):
     """
 
     def __init__(
-        self, models: Iterable[Model] = (), default: str = "",
+        self,
+        models: Iterable[Model] = (),
+        default: str = "",
         renamed: Sequence[Tuple[str, str]] = (),
     ) -> None:
         super().__init__(models)
@@ -2536,8 +2558,12 @@ class Translation(StreamTranslator):
     """A StreamTranslator made of a reader and a sink."""
 
     def __init__(
-        self, reader: Reader, sink: Sink, free: Container[str] = (),
-        stops: Sequence[str] = (), names: Mapping[str, str] = {},
+        self,
+        reader: Reader,
+        sink: Sink,
+        free: Container[str] = (),
+        stops: Sequence[str] = (),
+        names: Mapping[str, str] = {},
     ) -> None:
         """`stops` are StopAt's, `free` and `names` CallGuard's."""
         super().__init__()
@@ -2845,11 +2871,17 @@ def parse_messages(body: JSON) -> Conversation:
     choice, parallel = _parse_tool_choice(body, tools)
     effort, thinking = _parse_effort(body, config)
     return Conversation(
-        turns=join_turns([Turn("system", tuple(rules)), *turns]), tools=tools,
-        tool_choice=choice, parallel=parallel,
-        max_tokens=field(body, "max_tokens", int), **samplers(body), effort=effort,
-        thinking=thinking, stop=parse_stops(body, "stop_sequences"),
-        schema=_parse_output_format(body, config), user=_parse_user(body),
+        turns=join_turns([Turn("system", tuple(rules)), *turns]),
+        tools=tools,
+        tool_choice=choice,
+        parallel=parallel,
+        max_tokens=field(body, "max_tokens", int),
+        **samplers(body),
+        effort=effort,
+        thinking=thinking,
+        stop=parse_stops(body, "stop_sequences"),
+        schema=_parse_output_format(body, config),
+        user=_parse_user(body),
     )
 
 
@@ -2916,7 +2948,9 @@ def _encode_tools(conversation: Conversation) -> JSON:
     tools = []
     for tool in conversation.tools:
         entry = given(
-            name=tool.name, description=tool.description, input_schema=tool.schema,
+            name=tool.name,
+            description=tool.description,
+            input_schema=tool.schema,
             strict=tool.strict or None,
         )
         tools.append(entry)
@@ -2951,10 +2985,17 @@ def encode_messages(conversation: Conversation, model: Model) -> JSON:
     elif conversation.schema is not None:
         system.append({"type": "text", "text": JSON_ONLY})
     settings = given(
-        model=model.id, stream=True, max_tokens=conversation.max_tokens, system=system,
-        temperature=conversation.temperature, top_p=conversation.top_p,
-        stop_sequences=list(conversation.stop), thinking=thinking, output_config=config,
-        metadata=given(user_id=conversation.user), **_encode_tools(conversation),
+        model=model.id,
+        stream=True,
+        max_tokens=conversation.max_tokens,
+        system=system,
+        temperature=conversation.temperature,
+        top_p=conversation.top_p,
+        stop_sequences=list(conversation.stop),
+        thinking=thinking,
+        output_config=config,
+        metadata=given(user_id=conversation.user),
+        **_encode_tools(conversation),
     )
     return {**settings, "messages": messages}
 
@@ -2962,13 +3003,16 @@ def encode_messages(conversation: Conversation, model: Model) -> JSON:
 # --- Copilot's answers ----------------------------------------------------------------
 
 FINISH_REASONS = {
-    "max_tokens": "length", "model_context_window_exceeded": "length",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
     "refusal": "content_filter",
 }
 REFUSED_TEXT = "The model declined to answer this."
 # The members of `usage`, in the order of TokenUsage.
 USAGE_KEYS = (
-    "input_tokens", "output_tokens", "cache_read_input_tokens",
+    "input_tokens",
+    "output_tokens",
+    "cache_read_input_tokens",
     "cache_creation_input_tokens",
 )
 
@@ -3117,12 +3161,22 @@ class MessagesWriter:
     """
 
     def __init__(
-        self, message_id: str, model: str, input_tokens: int = 0, *, fold: bool = False,
+        self,
+        message_id: str,
+        model: str,
+        input_tokens: int = 0,
+        *,
+        fold: bool = False,
         thinking: bool = True,
     ) -> None:
         self._message: JSON = dict(
-            id=message_id, type="message", role="assistant", model=model, content=[],
-            stop_reason=None, stop_sequence=None,
+            id=message_id,
+            type="message",
+            role="assistant",
+            model=model,
+            content=[],
+            stop_reason=None,
+            stop_sequence=None,
             usage=anthropic_usage(TokenUsage(input_tokens)),
         )
         self._thinking = thinking  # asked for; else only what a call needs is told
@@ -3656,10 +3710,14 @@ def encode_chat(conversation: Conversation, model: Model) -> JSON:
         "messages": messages,
         **conversation.extra,
         **given(
-            max_tokens=conversation.max_tokens, temperature=conversation.temperature,
-            top_p=conversation.top_p, stop=list(conversation.stop),
-            reasoning_effort=conversation.effort, user=conversation.user,
-            tools=list(map(_encode_tool, conversation.tools)), tool_choice=choice,
+            max_tokens=conversation.max_tokens,
+            temperature=conversation.temperature,
+            top_p=conversation.top_p,
+            stop=list(conversation.stop),
+            reasoning_effort=conversation.effort,
+            user=conversation.user,
+            tools=list(map(_encode_tool, conversation.tools)),
+            tool_choice=choice,
             parallel_tool_calls=parallel,
         ),
     }
@@ -3897,8 +3955,14 @@ class ChatWriter:
     """
 
     def __init__(
-        self, completion_id: str, model: str, created: int, include_usage: bool, *,
-        fold: bool = False, custom: Container[str] = (),
+        self,
+        completion_id: str,
+        model: str,
+        created: int,
+        include_usage: bool,
+        *,
+        fold: bool = False,
+        custom: Container[str] = (),
     ) -> None:
         self._about: JSON = {
             "id": completion_id,
@@ -3962,7 +4026,8 @@ class ChatWriter:
         index = len(self._calls)
         kind = "custom" if name in self._custom else "function"
         call = {
-            "id": call_id + self._carried, "type": kind,
+            "id": call_id + self._carried,
+            "type": kind,
             kind: {"name": name, ARGUMENTS[kind]: ""},
         }
         self._carried = ""
@@ -4406,13 +4471,16 @@ def _item_of(part: Any, role: str) -> JSON:
     # Without ids: those of another connection are refused (UPSTREAM 10.1).
     if isinstance(part, Call):
         return dict(
-            type="function_call", call_id=part.id, name=part.name,
+            type="function_call",
+            call_id=part.id,
+            name=part.name,
             arguments=part.arguments or "{}",
         )
     if isinstance(part, Reasoning):
         summary = {"type": "summary_text", "text": part.text}
         return {
-            "type": "reasoning", "encrypted_content": part.opaque,
+            "type": "reasoning",
+            "encrypted_content": part.opaque,
             "summary": [summary] if part.text else [],
         }
     if isinstance(part, Result):
@@ -4420,7 +4488,9 @@ def _item_of(part: Any, role: str) -> JSON:
         if not all(isinstance(inner, Text) for inner in part.spoken):
             output = [_content_part(inner, "user") for inner in part.spoken]
         return {
-            "type": "function_call_output", "call_id": part.call_id, "output": output,
+            "type": "function_call_output",
+            "call_id": part.call_id,
+            "output": output,
         }
     return {"type": "message", "role": role, "content": [_content_part(part, role)]}
 
@@ -4458,8 +4528,11 @@ def encode_responses(conv: Conversation, model: Model) -> JSON:
         text["format"] = {"type": "json_schema", "name": "answer", **conv.schema}
     tools = [
         dict(
-            type="function", name=tool.name, strict=bool(tool.strict),
-            description=tool.description, parameters=tool.schema,
+            type="function",
+            name=tool.name,
+            strict=bool(tool.strict),
+            description=tool.description,
+            parameters=tool.schema,
         )
         for tool in conv.tools
     ]
@@ -4467,12 +4540,16 @@ def encode_responses(conv: Conversation, model: Model) -> JSON:
     if choice.startswith("="):
         choice = {"type": "function", "name": choice[1:]}
     return given(
-        **{"prompt_cache_key": conv.user, **conv.extra, "verbosity": None}, text=text,
+        **{"prompt_cache_key": conv.user, **conv.extra, "verbosity": None},
+        text=text,
         input=[item for turn in conv.turns for item in _turn_items(turn, model)],
-        max_output_tokens=conv.max_tokens, temperature=conv.temperature,
+        max_output_tokens=conv.max_tokens,
+        temperature=conv.temperature,
         top_p=conv.top_p,
         reasoning=given(effort=conv.effort, summary="auto" if conv.thinking else ""),
-        tools=tools, tool_choice=choice, parallel_tool_calls=conv.parallel,
+        tools=tools,
+        tool_choice=choice,
+        parallel_tool_calls=conv.parallel,
     )
 
 
@@ -4709,7 +4786,10 @@ def response_frame(body: JSON, response_id: str, model: str, created: int) -> JS
     """A response that has only begun, for the request `body`."""
     same = {key: body[key] for key in BLANK_RESPONSE if body.get(key) is not None}
     return {
-        **BLANK_RESPONSE, **same, "id": response_id, "model": model,
+        **BLANK_RESPONSE,
+        **same,
+        "id": response_id,
+        "model": model,
         "created_at": created,
     }
 
@@ -4746,7 +4826,10 @@ FORMS: Dict[str, JSON] = loads(b"""{
   }
 }""")
 ID_PREFIXES = dict(
-    message="msg_", reasoning="rs_", function_call="fc_", custom_tool_call="ctc_",
+    message="msg_",
+    reasoning="rs_",
+    function_call="fc_",
+    custom_tool_call="ctc_",
     compaction="cmp_",
 )
 
@@ -4782,8 +4865,14 @@ class ResponsesWriter:
     _open: Optional[_OpenItem] = None
 
     def __init__(
-        self, frame: JSON, tools: Mapping[str, Tool], *, fold: bool = False,
-        summary: bool = False, encrypted: bool = False, compact: bool = False,
+        self,
+        frame: JSON,
+        tools: Mapping[str, Tool],
+        *,
+        fold: bool = False,
+        summary: bool = False,
+        encrypted: bool = False,
+        compact: bool = False,
     ) -> None:
         self.items: List[JSON] = []  # the output, with all that is to come back
         self._frame = frame
@@ -4862,7 +4951,9 @@ class ResponsesWriter:
             )
         self._close_item("final_answer", status)
         answer = dict(
-            self._frame, status=status, usage=responses_usage(usage),
+            self._frame,
+            status=status,
+            usage=responses_usage(usage),
             completed_at=None if why else self._frame["created_at"],
             incomplete_details={"reason": why} if why else None,
             output=list(map(self._shown, self.items)),
@@ -5203,7 +5294,9 @@ def search_model(models: Sequence[Model]) -> Optional[Model]:
 def search_request(query: str) -> JSON:
     """A Responses body that answers `query` from the web."""
     return dict(
-        input=query, tools=[{"type": "web_search"}], tool_choice="required",
+        input=query,
+        tools=[{"type": "web_search"}],
+        tool_choice="required",
         reasoning={"effort": "low"},
     )
 
@@ -5268,7 +5361,11 @@ class Fit:
     pictures = False  # whether there are any
 
     def __init__(
-        self, client: ClientBody, body: JSON, model: Model, endpoint: str,
+        self,
+        client: ClientBody,
+        body: JSON,
+        model: Model,
+        endpoint: str,
         learnt: Mapping[str, Mapping[str, None]],
     ) -> None:
         self.client = client
@@ -5453,7 +5550,8 @@ def content_of(fit: Fit, holder: JSON) -> Any:
 # that the client speaks. What only some models refuse is no row here but one of RULES.
 UNSERVED = {
     "anthropic": {
-        "mcp_servers": "connect MCP servers in the client", "container": "",
+        "mcp_servers": "connect MCP servers in the client",
+        "container": "",
         "fallbacks": "",
     },
     "openai": {
@@ -5465,7 +5563,8 @@ UNSERVED = {
     },
     "responses": {
         "background": "answers come at once; leave it out",
-        "conversation": "send the full input", "prompt": "send instructions and input",
+        "conversation": "send the full input",
+        "prompt": "send instructions and input",
     },
 }
 HARMLESS = {"n": 1, "modalities": ["text"]}  # values that ask for nothing
@@ -6808,7 +6907,8 @@ RULES: Tuple[Rule, ...] = (
         words=r"temperature\W{1,3}and\W{1,3}top_p\W{1,3}cannot both",
     ),  # UPSTREAM 22.3
     Rule(
-        "samplers", drop_samplers,
+        "samplers",
+        drop_samplers,
         words=r"\b(temperature|top_p|top_k)\W{0,2} is (?:not supported|deprecated)",
     ),  # UPSTREAM 22.3
     Rule(
@@ -6870,11 +6970,16 @@ RULES: Tuple[Rule, ...] = (
     # Turns, items and blocks: carried ids before ids, else they would be hashed.
     Rule("chat turns", fit_chat_turn, ON_CHAT, "assistant tool"),
     Rule(
-        "roles", fit_role, rf"/chat/completions \S* (?:o1|(?!{REASONERS}))",
+        "roles",
+        fit_role,
+        rf"/chat/completions \S* (?:o1|(?!{REASONERS}))",
         "system developer",
     ),  # UPSTREAM 9.1
     Rule(
-        "system turns", fit_system_turn, ON_MESSAGES, "system",
+        "system turns",
+        fit_system_turn,
+        ON_MESSAGES,
+        "system",
         words=r"unexpected role \W?system",
     ),  # UPSTREAM 11.5
     Rule("order", sort_blocks, ON_MESSAGES, "user assistant"),  # UPSTREAM 11.5, 11.6
@@ -6918,7 +7023,9 @@ RULES: Tuple[Rule, ...] = (
     Rule("chat pairs", pair_chat_results, ON_CHAT),
     Rule("items", fit_items, ON_RESPONSES),  # UPSTREAM 10.1
     Rule(
-        "prefill", end_with_user, r"/v1/messages |/chat/completions \S* claude",
+        "prefill",
+        end_with_user,
+        r"/v1/messages |/chat/completions \S* claude",
         words=r"does not support assistant message prefill",
     ),  # UPSTREAM 11.5
     Rule(
@@ -7057,8 +7164,11 @@ PIECES = "|".join(
     )
 ).format(
     lead=r"[\t\x0b\x0c !-/:-@\[-`{-~\u00a0\u2000-\u200a\u3000" + _SYM + "]?",
-    up=r"A-Z\u00c0-\u00d6\u00d8-\u00de", clitic="(?:'(?:[stmd]|re|ve|ll))?",
-    other=_OTHER_SCRIPTS, ascii=r"!-/:-@\[-`{-~", sym=_SYM,
+    up=r"A-Z\u00c0-\u00d6\u00d8-\u00de",
+    clitic="(?:'(?:[stmd]|re|ve|ll))?",
+    other=_OTHER_SCRIPTS,
+    ascii=r"!-/:-@\[-`{-~",
+    sym=_SYM,
 )
 
 # The prices of pieces, fitted to published counts on code, data and 60 languages: 4 %
@@ -7227,7 +7337,8 @@ def declaration(tool: Any) -> str:
     spec = object_at(tool, "function") or tool
     schema = object_at(spec, "input_schema") or object_at(spec, "parameters")
     shown = {
-        "name": text_at(spec, "name"), "description": text_at(spec, "description"),
+        "name": text_at(spec, "name"),
+        "description": text_at(spec, "description"),
         "parameters": schema,
     }
     return dumps_text(shown)
@@ -7763,7 +7874,9 @@ DEAD_AFTER = 10  # seconds unacknowledged: half of the 20 that a person should w
 # DEAD_AFTER, as Python does not name them all, and in how many units to a second the
 # last is told. That is TCP_USER_TIMEOUT, TCP_RXT_CONNDROPTIME or TCP_MAXRT.
 TCP_OPTIONS = {
-    "linux": (4, 5, 18, 1000), "darwin": (0x10, 0x101, 0x80, 1), "win32": (3, 17, 5, 1),
+    "linux": (4, 5, 18, 1000),
+    "darwin": (0x10, 0x101, 0x80, 1),
+    "win32": (3, 17, 5, 1),
 }
 EYEBALLS_DELAY = 0.25  # RFC 8305 5: so long IPv6 may take until IPv4 is tried too
 LATE = 0.5  # seconds that a timer is late when this program was stopped
@@ -8292,8 +8405,12 @@ class Response:
     `idle_timeout` may be changed: the seconds of silence that read() bears."""
 
     def __init__(
-        self, connection: UpstreamConnection, head: ResponseHead, body: Body,
-        data: bytes, idle_timeout: float,
+        self,
+        connection: UpstreamConnection,
+        head: ResponseHead,
+        body: Body,
+        data: bytes,
+        idle_timeout: float,
     ) -> None:
         self.status = head.status
         self.headers = head.headers
@@ -8376,8 +8493,10 @@ class ConnectionPool:
     """Sends requests over kept connections; `make_context` is called once."""
 
     def __init__(
-        self, make_context: Callable[[], ssl.SSLContext] = ssl.create_default_context,
-        proxies: Proxies = Proxies(), connect_timeout: float = 10.0,
+        self,
+        make_context: Callable[[], ssl.SSLContext] = ssl.create_default_context,
+        proxies: Proxies = Proxies(),
+        connect_timeout: float = 10.0,
     ) -> None:
         self._context = functools.lru_cache(maxsize=1)(make_context)
         self._proxies = proxies
@@ -8386,8 +8505,12 @@ class ConnectionPool:
         self._opening: Set[asyncio.Task[None]] = set()
 
     async def request(
-        self, method: str, url: str, headers: Iterable[Tuple[str, str]],
-        body: bytes = b"", timeouts: Timeouts = Timeouts(),
+        self,
+        method: str,
+        url: str,
+        headers: Iterable[Tuple[str, str]],
+        body: bytes = b"",
+        timeouts: Timeouts = Timeouts(),
     ) -> Response:
         """Send one request (Host, Accept-Encoding and Content-Length are added), wait
         for the head of its answer, whatever its status; follow no redirects."""
@@ -8654,7 +8777,9 @@ class ClientConnection(TimedProtocol):
     """One client's socket, and whether it is still there."""
 
     def __init__(
-        self, limits: ServerLimits, places: asyncio.Semaphore,
+        self,
+        limits: ServerLimits,
+        places: asyncio.Semaphore,
         accept: Callable[[ClientConnection], asyncio.Task[None]],
     ) -> None:
         super().__init__(MAX_UNREAD)
@@ -8864,7 +8989,9 @@ class HTTPServer:
     `responder.closed` is false, and may write an error event."""
 
     def __init__(
-        self, config: Config, handler: Callable[[Request, Responder], Awaitable[None]],
+        self,
+        config: Config,
+        handler: Callable[[Request, Responder], Awaitable[None]],
         limits: ServerLimits = ServerLimits(),
     ) -> None:
         self._config = config
@@ -8885,7 +9012,9 @@ class HTTPServer:
         places = asyncio.Semaphore(self._limits.places)
         self._server = await loop.create_server(
             lambda: ClientConnection(self._limits, places, self._accept),
-            self._config.host, self._config.port, backlog=512,
+            self._config.host,
+            self._config.port,
+            backlog=512,
         )
         loop.call_later(TRIM_AFTER, give_back_memory)
         return self._server.sockets[0].getsockname()[:2]
@@ -8959,13 +9088,18 @@ class HTTPServer:
         except ProxyError as exc:
             if not exc.logged:
                 log_event(
-                    "info", "request_refused", status=exc.status, peer=conn.peer,
-                    path=out.request.path[:60], error=exc.reason[:100],
+                    "info",
+                    "request_refused",
+                    status=exc.status,
+                    peer=conn.peer,
+                    path=out.request.path[:60],
+                    error=exc.reason[:100],
                 )
             await out.fail(exc)
         except Exception:  # a bug must cost one answer, not the server
             LOG.error(
-                "handler_failed: %s", redact(ascii(out.request.path))[:80],
+                "handler_failed: %s",
+                redact(ascii(out.request.path))[:80],
                 exc_info=True,
             )
             bug = ProxyError("this is a bug of the proxy; its log has the details.")
@@ -9418,7 +9552,10 @@ class CopilotAuth:
     _look_at = 0.0  # when it is looked at again
 
     def __init__(
-        self, config: Config, pool: ConnectionPool, store: TokenStore,
+        self,
+        config: Config,
+        pool: ConnectionPool,
+        store: TokenStore,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -10023,7 +10160,10 @@ async def _refusal(response: Response) -> UpstreamError:
             raw += piece
     exc = upstream_error(response.status, response.headers, raw)
     log_event(
-        "debug", "upstream_refused", status=response.status, code=exc.code,
+        "debug",
+        "upstream_refused",
+        status=response.status,
+        code=exc.code,
         ids=dict(forward_headers(response.headers)),
     )
     return exc
@@ -10035,7 +10175,10 @@ class CopilotClient:
     _owner = ""  # whose catalogue and quota are kept
 
     def __init__(
-        self, config: Config, pool: ConnectionPool, auth: CopilotAuth,
+        self,
+        config: Config,
+        pool: ConnectionPool,
+        auth: CopilotAuth,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -10180,8 +10323,13 @@ class CopilotClient:
         keep_newest(self._prompts, key, (self._clock(), place), MOST_PROMPTS)
 
     async def send(
-        self, endpoint: str, body: bytes = b"", model: Model = NO_MODEL,
-        initiator: Initiator = NOBODY, headers: Mapping[str, str] = {}, *,
+        self,
+        endpoint: str,
+        body: bytes = b"",
+        model: Model = NO_MODEL,
+        initiator: Initiator = NOBODY,
+        headers: Mapping[str, str] = {},
+        *,
         patient: bool = True,
     ) -> Response:
         """Send, and again where another token or, if `patient`, some time may help; the
@@ -10222,7 +10370,10 @@ class CopilotClient:
             if wait is None or not patient:
                 raise refusal
             log_event(
-                "info", "upstream_retry", endpoint=endpoint, status=refusal.status,
+                "info",
+                "upstream_retry",
+                endpoint=endpoint,
+                status=refusal.status,
                 wait=round(wait, 2),
             )
             retries += 1
@@ -10452,10 +10603,17 @@ class Exchange:
         seconds = time.monotonic() - self.started
         agent = self.request.headers.get("user-agent", "")
         return Served(
-            self.number, time.time() - seconds, self.session,
-            CLIENT_NAME.match(agent)[0], self.who,
-            *shown_names(self.requested[:100], self.model.id), self.status, self.usage,
-            seconds, self.whose, self.reason,
+            self.number,
+            time.time() - seconds,
+            self.session,
+            CLIENT_NAME.match(agent)[0],
+            self.who,
+            *shown_names(self.requested[:100], self.model.id),
+            self.status,
+            self.usage,
+            seconds,
+            self.whose,
+            self.reason,
         )
 
     def translation(self, sink: Any) -> Any:
@@ -10505,8 +10663,11 @@ def served_line(served: Served) -> str:
     output. The reason of a failure follows, however wide it is."""
     usage = served.usage
     figures = "%3d %4s+%4s>%4s %5.2fcr %4.1fs" % (
-        served.status, short_number(usage.input + usage.cache_write),
-        short_number(usage.cache_read), short_number(usage.output), usage.credits,
+        served.status,
+        short_number(usage.input + usage.cache_write),
+        short_number(usage.cache_read),
+        short_number(usage.output),
+        usage.credits,
         served.seconds,
     )
     # What the figures leave is the model's, so that a dear request is no wider.
@@ -10959,7 +11120,11 @@ class App:
         most = max(count_at(exchange.body, name) for name in OUTPUT_LIMITS)
         tokens, nano = self._sizes.cost(exchange.model, exchange.size, most)
         wanted = Wanted(
-            exchange.session, exchange.dialect, prompt, int(tokens), int(nano),
+            exchange.session,
+            exchange.dialect,
+            prompt,
+            int(tokens),
+            int(nano),
             exchange.request.headers.get("host", ""),
         )
         exchange.hold = self._limits.admit(wanted, time.monotonic())
@@ -11022,7 +11187,10 @@ class App:
     # -- to the upstream and back ------------------------------------------------------
 
     async def _forward(
-        self, exchange: Exchange, prepare: Optional[Callable[[JSON], Any]] = None, *,
+        self,
+        exchange: Exchange,
+        prepare: Optional[Callable[[JSON], Any]] = None,
+        *,
         streams: bool = True,
     ) -> None:
         """Fit and send, and again when a refusal taught how to say it: then the head of
@@ -11045,7 +11213,10 @@ class App:
             del fit  # ten times its bytes, while a model thinks
             try:
                 exchange.response = await self._copilot.send(
-                    exchange.endpoint, body, exchange.model, exchange.initiator,
+                    exchange.endpoint,
+                    body,
+                    exchange.model,
+                    exchange.initiator,
                     headers,
                 )
                 if streams:
@@ -11133,8 +11304,10 @@ class App:
         elif exchange.endpoint != MESSAGES:
             await self._forward(exchange, parse_messages)
             writer = MessagesWriter(
-                "msg_" + secrets.token_hex(12), exchange.shown_as,
-                exchange.size // BYTES_A_TOKEN, fold=not exchange.stream,
+                "msg_" + secrets.token_hex(12),
+                exchange.shown_as,
+                exchange.size // BYTES_A_TOKEN,
+                fold=not exchange.stream,
                 thinking=exchange.conversation.thinking,
             )
             await self._answer(exchange, writer)
@@ -11181,8 +11354,11 @@ class App:
         translated = exchange.endpoint != CHAT or needs_translation(exchange.body)
         await self._forward(exchange, parse_chat if translated else None)
         writer = ChatWriter(
-            "chatcmpl-" + secrets.token_hex(12), exchange.shown_as, int(time.time()),
-            options.get("include_usage") is True, fold=not exchange.stream,
+            "chatcmpl-" + secrets.token_hex(12),
+            exchange.shown_as,
+            int(time.time()),
+            options.get("include_usage") is True,
+            fold=not exchange.stream,
             custom=custom_names(exchange.conversation.tools),
         )
         await self._answer(exchange, writer)
@@ -11379,7 +11555,8 @@ def _client_lines(env: Mapping[str, str], models: Catalogue) -> List[JSON]:
     options = codex_options(base, codex_model(models)).items()
     rows = [
         (
-            "Claude Code, " + shell, "In the terminal where Claude Code is to run.",
+            "Claude Code, " + shell,
+            "In the terminal where Claude Code is to run.",
             shell_lines(env, shell.lower()) + "\nclaude",
         )
         for shell in ("bash", "fish", "PowerShell")
@@ -11388,12 +11565,14 @@ def _client_lines(env: Mapping[str, str], models: Catalogue) -> List[JSON]:
         ("Codex", CODEX % key, "\n".join("%s = %s" % option for option in options)),
         ("opencode", "In opencode.json.", OPENCODE % (base, quoted, model)),
         (
-            "Continue", "In ~/.continue/config.yaml, under models.",
+            "Continue",
+            "In ~/.continue/config.yaml, under models.",
             CONTINUE % (model, base, quoted),
         ),
         ("Cursor", CURSOR, ""),
         (
-            "SDKs", "For SDKs, aider, llm: In the terminal where it is to run.",
+            "SDKs",
+            "For SDKs, aider, llm: In the terminal where it is to run.",
             shell_lines(env, "bash"),
         ),
     ]
@@ -12173,7 +12352,8 @@ async def sign_in_patiently(program: Program) -> None:
 
 DEFAULT_SHELL = "powershell" if os.name == "nt" else "bash"
 STARTERS = {
-    "bash": 'eval "$({})" && claude', "fish": "{} --shell fish | source; claude",
+    "bash": 'eval "$({})" && claude',
+    "fish": "{} --shell fish | source; claude",
     "powershell": "{} --shell powershell | Invoke-Expression; claude",
 }
 
@@ -12206,8 +12386,10 @@ async def banner(program: Program) -> None:
     report = await find_out(program, "/usage/page")
     key = "your API_KEY" if program.config.api_key else "any key"
     lines = account_lines(report)[:6] + [
-        f"OpenAI    base URL {program.base}/v1, {key}", f"Page      {program.base}/",
-        "Claude Code, in a second terminal:", "  " + start_line(program.base),
+        f"OpenAI    base URL {program.base}/v1, {key}",
+        f"Page      {program.base}/",
+        "Claude Code, in a second terminal:",
+        "  " + start_line(program.base),
     ]
     program.show("\n".join(lines) + "\n")
 
@@ -12561,7 +12743,8 @@ def argument_parser() -> argparse.ArgumentParser:
     common.add_argument("--host", metavar="ADDRESS", help="instead of HOST")
     common.add_argument("--env-file", metavar="FILE", help="read settings from FILE")
     shared: Any = {
-        "epilog": EXAMPLES, "formatter_class": argparse.RawDescriptionHelpFormatter,
+        "epilog": EXAMPLES,
+        "formatter_class": argparse.RawDescriptionHelpFormatter,
         "parents": [common],
     }
     parser = argparse.ArgumentParser(

@@ -11067,6 +11067,17 @@ RULE_ROWS = [
         {"thinking": LEFT},
     ),
     RuleRow(
+        "lost thinking",
+        P,
+        "claude-sonnet-4.5",
+        {
+            "reasoning": {"effort": "high"},
+            "tools": [flat_tool(EMPTY)],
+            "input": [*hi_turn(), item_call("w"), *hi_turn("x")],
+        },
+        {"thinking": LEFT},
+    ),
+    RuleRow(
         "thinking kind",
         A,
         HAIKU,
