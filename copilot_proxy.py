@@ -2433,8 +2433,9 @@ class CallGuard:
 
     def arguments(self, key: Hashable, fragment: str) -> None:
         if key not in self._calls:
-            words = "the upstream sent arguments of tool call %r, which never began"
-            raise UpstreamError(words % (key,))
+            raise UpstreamError(
+                f"the upstream sent arguments of tool call {key!r}, which never began"
+            )
         name, pieces = self._calls[key]
         if not pieces:
             fragment = fragment.lstrip()  # some upstreams open with a blank
@@ -2484,8 +2485,7 @@ def refuse_late(key: Hashable, fragment: str) -> None:
     """Raise UpstreamError for arguments of an ended call, if they are more than blanks:
     clients run a tool at its end, so what comes later is lost for good."""
     if fragment.strip():
-        words = "the upstream continued tool call %r after its end"
-        raise UpstreamError(words % (key,))
+        raise UpstreamError(f"the upstream continued tool call {key!r} after its end")
 
 
 GO_ON = "Please continue."  # where a model takes no text begun for it (UPSTREAM 11.5)
@@ -2737,8 +2737,7 @@ def _parse_parts(content: Any, place: str, path: str) -> List[Any]:
 
 
 def _parse_message(message: JSON, path: str) -> Turn:
-    roles = ("user", "assistant", "system")
-    role = required_word(message, "role", roles, path)
+    role = required_word(message, "role", ("user", "assistant", "system"), path)
     parts = _parse_parts(message.get("content"), role, path + ".content")
     return Turn(role, tuple(parts))
 
@@ -2918,9 +2917,11 @@ def _encode_parts(parts: Iterable[Any], source: str) -> List[JSON]:
             blocks.append(_encode_thinking(part, source))
         elif isinstance(part, Result):
             content = _encode_parts(part.parts, source)
-            failed = part.is_error or None
-            block = {"type": "tool_result", "tool_use_id": part.call_id}
-            blocks.append({**block, **given(content=content, is_error=failed)})
+            block = given(
+                type="tool_result", tool_use_id=part.call_id, content=content,
+                is_error=part.is_error or None,
+            )
+            blocks.append(block)
         else:
             blocks.append(_encode_file(part))
     return list(filter(None, blocks))
@@ -3098,13 +3099,10 @@ class MessagesReader(Reader):
 
 # --- answers for Anthropic clients ----------------------------------------------------
 
-
-STOP_REASONS = {
-    "stop": "end_turn",
-    "length": "max_tokens",
-    "tool_calls": "tool_use",
-    "content_filter": "refusal",
-}
+STOP_REASONS = dict(
+    stop="end_turn", length="max_tokens", tool_calls="tool_use",
+    content_filter="refusal",
+)
 # What may be open -> more of its start, the type and the field of its deltas.
 OPENINGS: Dict[str, Tuple[JSON, bytes, bytes]] = {
     "text": ({"text": ""}, b"text_delta", b"text"),
@@ -3395,7 +3393,6 @@ class MessagesTap(StreamTranslator):
 
 SAME_IN_RESPONSES = {"verbosity": str, "prompt_cache_key": str, "metadata": dict}
 
-
 # Gemini refuses calls that come back without their reasoning (UPSTREAM 9.1). Most
 # clients keep only what OpenAI's API knows, but all keep ids: a call's id carries it.
 CARRIED = "#" + SIGNATURE_MARK
@@ -3479,13 +3476,10 @@ def _parse_assistant(message: JSON, path: str) -> List[Any]:
     return [*thoughts, *_parse_content(message, path), refusal, *calls]
 
 
-TURN_ROLES = {
-    "system": "system",
-    "developer": "system",
-    "user": "user",
-    "tool": "user",
-    "assistant": "assistant",
-}  # role "function" went with functions
+TURN_ROLES = dict(
+    system="system", developer="system", user="user", tool="user",
+    assistant="assistant",
+)  # role "function" went with functions
 
 
 def _parse_turn(message: JSON, path: str) -> Turn:
@@ -3516,7 +3510,7 @@ def _parse_tool(entry: JSON, path: str) -> Tool:
 def _parse_choice(body: JSON, tools: Tuple[Tool, ...]) -> Tuple[str, Tuple[Tool, ...]]:
     """The hub's tool_choice, and the tools that are left to choose from."""
     choice = body.get("tool_choice")
-    if choice in (None, "auto", "none", "required"):
+    if choice in (None, *CHOICE_TYPES):
         return choice or "", tools
     kinds = (*ARGUMENTS, "allowed_tools")
     choice = field(body, "tool_choice", dict)
@@ -3920,12 +3914,10 @@ class ChatWriter:
         self, completion_id: str, model: str, created: int, include_usage: bool, *,
         fold: bool = False, custom: Container[str] = (),
     ) -> None:
-        self._about: JSON = {
-            "id": completion_id,
-            "object": "chat.completion.chunk",
-            "created": created,
-            "model": model,
-        }
+        self._about: JSON = dict(
+            id=completion_id, object="chat.completion.chunk", created=created,
+            model=model,
+        )
         self._include_usage = include_usage
         self._fold = fold
         self._custom = custom
@@ -4072,12 +4064,9 @@ class CompletionStream(StreamTranslator):
     def __init__(self, engine: str) -> None:
         super().__init__()
         self._choices: Dict[int, JSON] = {}  # by their index
-        self._about = {
-            "id": "cmpl-0",
-            "object": "text_completion",
-            "created": 0,
-            "model": engine,
-        }
+        self._about: JSON = dict(
+            id="cmpl-0", object="text_completion", created=0, model=engine,
+        )
 
     def _read(self, event: SSEEvent) -> None:
         if event.data.strip() == b"[DONE]":
@@ -4357,7 +4346,7 @@ def _parse_item(table: ToolTable, item: JSON, path: str) -> Turn:
 def _choice_among(body: JSON, table: ToolTable) -> str:
     """The choice; where only some are allowed, the others are not offered then."""
     choice = body.get("tool_choice")
-    if choice in (None, "auto", "none", "required"):
+    if choice in (None, *CHOICE_TYPES):
         return choice or ""
     kind = required_text(expect(choice, dict, "tool_choice"), "type", "tool_choice")
     if kind.startswith(SPARED_TOOLS):
@@ -4613,8 +4602,8 @@ class ResponsesReader(Reader):
         if is_call and (name or is_done):
             if not name:
                 raise UpstreamError("the upstream called a nameless tool; try again")
-            self._calls[index] = text_at(item, "call_id")
-            sink.call(index, self._calls[index], name)
+            call_id = self._calls[index] = text_at(item, "call_id")
+            sink.call(index, call_id, name)
         if not is_done:
             return
         self._given.add((index, ALL_PARTS))
@@ -4808,8 +4797,7 @@ class ResponsesWriter:
         self._frame = frame
         self._tools = tools
         self._mute = fold
-        # Reasoning is shown in words; what was thought for a summary is no part of it.
-        self._summary = summary and not compact
+        self._summary = summary and not compact  # reasoning is shown in words
         self._encrypted = encrypted or compact  # and in its vendor's own form
         self._compact = compact  # the answer is a summary to go on with
         self._gist: List[str] = []  # its words
@@ -5563,7 +5551,8 @@ def field_path(fit: Fit, words: str) -> Set[str]:
 
 
 def remove_path(value: Any, path: List[str]) -> bool:
-    """Remove what an error's path names; of `tools.*.custom.x` custom is but a tag."""
+    """Remove what an error's path names, where tags stand between the members: that is
+    a type, and of a tool without one it is custom."""
     if not path or not isinstance(value, (dict, list)):
         return False
     key, *rest = path
@@ -5572,7 +5561,9 @@ def remove_path(value: Any, path: List[str]) -> bool:
     if not rest:
         return value.pop(key, None) is not None
     inner = value.get(key)
-    return remove_path(inner if isinstance(inner, (dict, list)) else value, rest)
+    if key == value.get("type", "custom") and not isinstance(inner, (dict, list)):
+        inner = value
+    return remove_path(inner, rest)
 
 
 def drop_fields(fit: Fit) -> None:
@@ -5674,22 +5665,6 @@ def thinking_kind(fit: Fit, thinking: JSON) -> Optional[JSON]:
     return fitted if fitted["budget_tokens"] >= least else None
 
 
-def blocks_of(turn: JSON, *kinds: str) -> List[JSON]:
-    """The blocks of a turn that are of these kinds."""
-    blocks = objects_at(turn, "content")
-    return [block for block in blocks if block.get("type") in kinds]
-
-
-def loop_calls(fit: Fit, words: str = "") -> Set[str]:
-    """The calls behind the last prompt: the tool loop that is under way."""
-    calls: Set[str] = set()
-    for turn in reversed(objects_at(fit.body, "messages")):
-        if turn.get("role") == "user" and not blocks_of(turn, "tool_result"):
-            break
-        calls.update(str(call.get("id")) for call in blocks_of(turn, "tool_use"))
-    return calls
-
-
 def fit_thinking(fit: Fit) -> None:
     """Ask for thinking in the kind that the model has, or not at all."""
     thinking = fit.body.get("thinking")
@@ -5700,9 +5675,6 @@ def fit_thinking(fit: Fit) -> None:
     if kind not in ("adaptive", "enabled"):
         return
     forced = fit.read("tool_choice", "type") in ("any", "tool")
-    lost = fit.learnt.get("lost thinking")
-    if lost and not loop_calls(fit).isdisjoint(lost):
-        forced = True  # such a loop is refused thinking, as such a choice is
     fitted = None if forced else thinking_kind(fit, thinking)
     if fitted is None:
         fit.leave_out("thinking")
@@ -5739,17 +5711,17 @@ def tool_holder(tool: JSON) -> JSON:
     return tool
 
 
-OPENAI_CHOICES = {"auto": "auto", "required": "any", "none": "none"}
-
-
 def fit_messages_choice(fit: Fit) -> None:
     """OpenAI's forms are taken as a courtesy (UPSTREAM 0.4); a forced choice of a tool
     that is refused becomes `auto`."""
     choice = fit.body.get("tool_choice")
     if isinstance(choice, str):
-        choice = {"type": OPENAI_CHOICES.get(choice, choice)}
-    elif text_at(choice, "type") == "function":
+        choice = {"type": choice}
+    kind = text_at(choice, "type")
+    if kind == "function":
         choice = {"type": "tool", "name": tool_holder(choice).get("name")}
+    elif kind == "required":
+        choice = {**choice, "type": "any"}
     if text_at(choice, "type") in ("any", "tool") and "forced choice" in fit.learnt:
         choice = {key: choice[key] for key in choice if key != "name"}
         choice["type"] = "auto"
@@ -5762,18 +5734,18 @@ def fit_messages_choice(fit: Fit) -> None:
 
 # Clamped, never refused: an effort is a wish, and clients send what others list.
 EFFORT_PATH = {
-    MESSAGES: ("output_config", "effort"), RESPONSES: ("reasoning", "effort"),
-    CHAT: ("", "reasoning_effort"),
+    MESSAGES: ("output_config", "effort"),
+    RESPONSES: ("reasoning", "effort"),
 }
 FORMAT_PATH = {
-    MESSAGES: ("output_config", "format"), RESPONSES: ("text", "format"),
-    CHAT: ("", "response_format"),
+    MESSAGES: ("output_config", "format"),
+    RESPONSES: ("text", "format"),
 }
 
 
 def fit_effort(fit: Fit) -> None:
     """Clamp the effort to what the model lists, or what a refusal has listed."""
-    path = EFFORT_PATH[fit.endpoint]
+    path = EFFORT_PATH.get(fit.endpoint, ("", "reasoning_effort"))
     name = f"{path[0]}.{path[1]}".lstrip(".")
     effort = fit.read(*path)
     efforts = tuple(fit.learnt.get("effort", fit.model.efforts))
@@ -5785,9 +5757,6 @@ def fit_effort(fit: Fit) -> None:
     fit.put(*path, fitted or None)
     if not fitted:
         fit.tell(name)
-
-
-JSON_IN_WORDS = "Answer with one JSON object and nothing else"
 
 
 def add_to_system(fit: Fit, words: str) -> None:
@@ -5806,16 +5775,16 @@ def add_to_system(fit: Fit, words: str) -> None:
 
 def say_format(fit: Fit) -> None:
     """Ask in words for the output format that the model refuses as a field."""
-    path = FORMAT_PATH[fit.endpoint]
+    path = FORMAT_PATH.get(fit.endpoint, ("", "response_format"))
     form = fit.read(*path)
     fit.put(*path, None)
     if not isinstance(form, dict) or form.get("type") == "text":
         return
     fit.tell("output format (said in words)")
     schema = object_at(form, "json_schema").get("schema") or form.get("schema")
-    words = f"{JSON_IN_WORDS}."
+    words = JSON_ONLY
     if schema:
-        words = f"{JSON_IN_WORDS}, by this JSON Schema: {dumps_text(schema)}"
+        words = f"{words[:-1]}, by this JSON Schema: {dumps_text(schema)}"
     add_to_system(fit, words)
 
 
@@ -6139,20 +6108,22 @@ LOST_TOOL = {
 
 
 def tidy_tools(fit: Fit) -> None:
-    """Declare what the history calls; say nothing of tools where there are none."""
+    """Say nothing of tools where there are none; declare what a history of Messages
+    calls."""
     body = fit.body
     choice = object_at(body, "tool_choice")
     if rename(fit, tool_holder(choice)):
         body["tool_choice"] = {**choice}  # a copy, so that encode() sees it
-    on_messages = fit.endpoint == MESSAGES
-    lost = [{**LOST_TOOL, "name": n} for n in fit.called if n not in fit.offered]
-    if on_messages and lost:
-        body["tools"] = [*(body.get("tools") or ()), *lost]
-    tools = body.get("tools")
-    if not tools:
+    if not body.get("tools"):
         for key in ("tools", "tool_choice", "parallel_tool_calls"):
             body.pop(key, None)
-    elif on_messages:
+    if fit.endpoint != MESSAGES:
+        return
+    lost = [{**LOST_TOOL, "name": n} for n in fit.called if n not in fit.offered]
+    tools = list_at(body, "tools")
+    if lost:
+        tools = body["tools"] = tools + lost
+    if tools:
         chosen = text_at(choice, "name")
         if chosen and chosen not in fit.offered:
             fit.leave_out("tool_choice")
@@ -6229,18 +6200,17 @@ def say_server_block(fit: Fit, block: JSON) -> int:
         return KEPT
     if "code_execution" in run and "code_execution" in fit.offered:
         return KEPT  # newer models have that tool
-    remove_path(block, ["content", "*", "encrypted_content"])
+    remove_path(block, ["content", "encrypted_content"])
     plain = {key: block[key] for key in block if key != "cache_control"}
     return say_block(block, dumps_text(plain))
 
 
 def say_reference(fit: Fit, block: JSON) -> int:
     """A found tool that is not offered any more."""
-    if rename(fit, block, "tool_name"):
-        return CHANGED
-    name = str(block.get("tool_name"))
-    if name in fit.offered:
-        return KEPT
+    name = block.get("tool_name")
+    verdict = rename(fit, block, "tool_name")
+    if str(block.get("tool_name")) in fit.offered:
+        return verdict
     return say_block(block, f"Tool {name} is not available.")
 
 
@@ -6360,12 +6330,16 @@ def fit_document(fit: Fit, block: JSON) -> int:
     """A document that is text becomes text: only PDF is taken (UPSTREAM 11.5)."""
     source = own_source(fit, block)
     text = text_at(source, "data")
-    if isinstance(source.get("content"), (str, list)):
-        text = texts_in(source["content"])
+    content = source.get("content")
+    if isinstance(content, (str, list)):
+        text = texts_in(content)
+        if any(part.get("type") == "image" for part in objects(content)):
+            fit.tell("images of a document")
     elif source.get("type") != "text":
         return KEPT
     words = [text_at(block, "title"), text_at(block, "context"), text]
-    return say_block(block, "\n\n".join(filter(None, words)))
+    text = "\n\n".join(filter(None, words))
+    return GONE if is_blank(text) else say_block(block, text)
 
 
 # --- turns ----------------------------------------------------------------------------
@@ -6403,7 +6377,8 @@ def rank_of(block: Any) -> int:
 
 def sort_blocks(fit: Fit, turn: JSON) -> int:
     """Results first, as they are looked for right behind the calls (UPSTREAM 11.5), and
-    calls last: text behind one is refused as if it were a prefill (UPSTREAM 11.6)."""
+    calls last: text behind one is refused as if it were a prefill (UPSTREAM 11.6).
+    It is shown each turn, so it counts them for those that pair calls and results."""
     fit.turn += 1
     content = content_of(fit, turn)
     if type(content) is not list or len(content) < 2:
@@ -6416,9 +6391,10 @@ def sort_blocks(fit: Fit, turn: JSON) -> int:
 def fit_system_turn(fit: Fit, turn: JSON) -> int:
     """Instructions in between need a beta; else they become the user's words, as Claude
     Code folds them."""
+    # That model refuses them with the beta too.
     refused = "system turns" in fit.learnt or fit.model.id == "claude-sonnet-4.6"
-    if refused or not takes_beta(fit, MID_SYSTEM_BETA):  # that model refuses it too
-        turn.pop("output_config", None)
+    if refused or not takes_beta(fit, MID_SYSTEM_BETA):
+        turn.pop("output_config", None)  # which no other turn may have
         turn["role"] = "user"
         fit.turn += 1  # which it counts as from here on
         return CHANGED
@@ -6531,12 +6507,36 @@ def pair_blocks(fit: Fit) -> None:
 
 def end_with_user(fit: Fit) -> None:
     """Models since 4.6 refuse a text begun for them; older ones go on with it."""
-    turns = fit.body["messages"]
+    key = "input" if fit.endpoint == RESPONSES else "messages"
+    turns = list_at(fit.body, key)
     adaptive = fit.model.adaptive and "no adaptive" not in fit.learnt
     if adaptive or "prefill" in fit.learnt or fit.endpoint == CHAT:
         roles = [turn.get("role") for turn in turns if turn.get("role") != "system"]
         if roles[-1:] == ["assistant"]:
-            fit.body["messages"] = [*turns, {"role": "user", "content": GO_ON}]
+            fit.body[key] = [*turns, {"role": "user", "content": GO_ON}]
+
+
+def blocks_of(turn: JSON, *kinds: str) -> List[JSON]:
+    """The blocks of a turn that are of these kinds."""
+    blocks = objects_at(turn, "content")
+    return [block for block in blocks if block.get("type") in kinds]
+
+
+def loop_calls(fit: Fit, words: str = "") -> Set[str]:
+    """The calls behind the last prompt: the tool loop that is under way."""
+    calls: Set[str] = set()
+    for turn in reversed(objects_at(fit.body, "messages")):
+        if turn.get("role") == "user" and not blocks_of(turn, "tool_result"):
+            break
+        calls.update(str(call.get("id")) for call in blocks_of(turn, "tool_use"))
+    return calls
+
+
+def drop_lost_thinking(fit: Fit) -> None:
+    """No thinking in a tool loop whose own is lost, once that is refused. The loop is
+    looked at as it goes up, which is how the refusal has taught it."""
+    if not loop_calls(fit).isdisjoint(fit.learnt["lost thinking"]):
+        fit.leave_out("thinking")
 
 
 # --- OpenAI chat ----------------------------------------------------------------------
@@ -6698,13 +6698,10 @@ def fit_responses_fields(fit: Fit) -> None:
         body["prompt_cache_key"] = digest_of(cache_key)
 
 
-ITEM_CALLS = ("function_call", "custom_tool_call")
-
-
 def fit_items(fit: Fit) -> None:
     """Leave out ids, which another connection refuses (UPSTREAM 10.1), Codex's notes,
     and reasoning of another vendor or refused before; a compaction of ours becomes the
-    user's words. Every call has one output, and every output a call."""
+    user's words. Every call by name has one output, and every such output a call."""
     items = list_at(fit.body, "input")
     refused = fit.learnt.get("reasoning", ())
     names = [(text_at(item, "type"), text_at(item, "call_id")) for item in items]
@@ -6723,14 +6720,14 @@ def fit_items(fit: Fit) -> None:
             words = [{"type": "input_text", "text": summary_text(item)}]
             plain = {"type": "message", "role": "user", "content": words}
         call = kind.removesuffix("_output")
-        if call != kind and call in ITEM_CALLS:
+        if call != kind and call in NAMED_CALLS:
             known[call, call_id] -= 1
             if known[call, call_id] < 0:
                 parts = orphan_parts(item.get("output"), "input_text")
                 plain = {"role": "user", "content": parts}
         kept.append(plain)
         output = kind + "_output"
-        if kind in ITEM_CALLS and not known[output, call_id]:
+        if kind in NAMED_CALLS and not known[output, call_id]:
             kept.append({"type": output, "call_id": call_id, "output": INTERRUPTED})
     if kept != items:
         fit.body["input"] = kept
@@ -6800,7 +6797,7 @@ class Rule(NamedTuple):
 # chat) and `words` if a refusal tells of it; add it to the table of this room's tests,
 # and what the real service says to the fake upstream.
 # Top to bottom: those with `kinds` share a walk, which is where the first of them
-# stands, and the first words that match teach.
+# stands, and the first words that match teach, or nothing does if they have before.
 RULES: Tuple[Rule, ...] = (
     # Whole requests: first what must be refused, so that nothing is repaired in vain.
     Rule("shape", check_shape, EVERYWHERE),
@@ -6838,11 +6835,6 @@ RULES: Tuple[Rule, ...] = (
     Rule("always thinks", words=r"thinking\.type\.disabled"),  # UPSTREAM 22.3
     Rule("no adaptive", words=r"adaptive thinking is not supported"),
     Rule("no budget", words=r"thinking\.type\.enabled"),
-    Rule(
-        "lost thinking",
-        words=r"expected `?thinking`? or `?redacted_thinking`?, but found",
-        learn=loop_calls,
-    ),  # UPSTREAM 22.3
     Rule("thinking kind", fit_thinking, ON_MESSAGES),  # UPSTREAM 11.5
     Rule(
         "calm effort", words=r"effort '\w+' is not supported when thinking is disabled"
@@ -6940,6 +6932,12 @@ RULES: Tuple[Rule, ...] = (
         "prefill", end_with_user, r"/v1/messages |/chat/completions \S* claude",
         words=r"does not support assistant message prefill",
     ),  # UPSTREAM 11.5
+    Rule(
+        "lost thinking",
+        drop_lost_thinking,
+        words=r"expected `?thinking`? or `?redacted_thinking`?, but found",
+        learn=loop_calls,
+    ),  # UPSTREAM 22.3
     Rule("tool list", tidy_tools, EVERYWHERE),  # UPSTREAM 11.5, 22.6
     Rule("too many marks", drop_marks, ON_MESSAGES),  # UPSTREAM 11.5
     Rule("cache", mark_for_cache, r"/chat/completions \S* claude"),  # UPSTREAM 9.1
@@ -6959,9 +6957,12 @@ def plan_steps(subject: str, *learnt: str) -> List[Step]:
     """The rules that hold for "endpoint maker model", as steps; one walks."""
     steps: List[Step] = []
     repairs: Repairs = {}
+    talks = re.match(EVERYWHERE, subject)
     for rule in RULES:
         known = rule.where and re.match(rule.where, subject, re.I)
         if not known and rule.name not in learnt:
+            continue
+        if rule.kinds and not talks:  # texts are no objects to be shown
             continue
         if not rule.kinds:
             steps.append(rule.repair)
@@ -7008,8 +7009,10 @@ class Fitter:
             known = learnt.get(rule.name, {})
             details = rule.learn(fit, "".join(filter(None, found.groups())))
             news = sorted(details - known.keys())
-            if not news:  # these words may be another rule's
+            if not details:  # these words may be another rule's
                 continue
+            if not news:
+                break
             for name in news:
                 keep_newest(known, name, None, MAX_LESSONS)
             learnt[rule.name] = known
@@ -7018,7 +7021,7 @@ class Fitter:
             names = [name for name in news[:8] if re.fullmatch(r"[\w.*-]{1,60}", name)]
             if rule.learn is thought_prints:
                 names = []
-            lesson = f"{rule.name} {', '.join(names)}"
+            lesson = f"{rule.name} {', '.join(names)}".rstrip()
             return f"{fit.model.id} refuses this, so it is sent otherwise: {lesson}"
         return ""
 
@@ -10764,7 +10767,7 @@ async def fold_answer(exchange: Exchange, translator: Any) -> JSON:
 # -- the handlers ------------------------------------------------------------------
 
 OUTPUT_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
-MAX_REPAIRS = 3  # a body may need more than one lesson; each is learnt once
+MAX_TRIES = 4  # a body may need more than one lesson; each is learnt once
 STALE_CATALOGUE = ("model_not_supported", "unsupported_api_for_model")
 
 
@@ -11046,12 +11049,16 @@ class App:
         client's body a Conversation, or another body for the endpoint."""
         exchange.who = exchange.who or self._copilot.who_pays(exchange.initiator)
         sent: Any = None
-        for _ in range(1 + MAX_REPAIRS):
+        for _ in range(2 * MAX_TRIES):
             fit, body = await apart(
                 exchange.size, lambda: self._fit_body(exchange, prepare)
             )
-            if (body, fit.betas) == sent:  # the lesson did not help
-                break
+            if (body, fit.betas) == sent:  # else another request was taught meanwhile
+                lesson = self._fitter.learn(fit, refusal)
+                if not lesson:
+                    break
+                log_event("info", "lesson", model=exchange.model.id, lesson=lesson)
+                continue
             sent = (body, fit.betas)
             headers = fit.headers
             del fit  # ten times its bytes, while a model thinks
@@ -11070,13 +11077,6 @@ class App:
             exchange.close()
             if refusal.status != 400:  # it teaches nothing
                 break
-            fit, _ = await apart(
-                exchange.size, lambda: self._fit_body(exchange, prepare)
-            )
-            lesson = self._fitter.learn(fit, refusal)
-            if not lesson:
-                break
-            log_event("info", "lesson", model=exchange.model.id, lesson=lesson)
         raise refusal
 
     def _fit_body(

@@ -9734,6 +9734,12 @@ PDF = {
     "type": "document",
     "source": {"type": "base64", "media_type": "application/pdf", "data": "JVBERg=="},
 }
+
+
+def text_document(text):
+    return {"type": "document", "source": {"type": "text", "data": text}}
+
+
 ORPHAN_OK = "[result of a tool call that is not shown]\nok"
 REPAIRS = [  # name, model, what is put in, what comes out instead
     (
@@ -9918,6 +9924,34 @@ REPAIRS = [  # name, model, what is put in, what comes out instead
         },
     ),
     (
+        "advice in history",
+        "claude-haiku-4.5",
+        {
+            "messages": turns(
+                "a",
+                [
+                    {
+                        "type": "advisor_tool_result",
+                        "content": {"type": "advisor_redacted_result", "encrypted_content": "E"},
+                    }
+                ],
+                "c",
+            )
+        },
+        {
+            "messages": turns(
+                "a",
+                [
+                    words(
+                        '{"type":"advisor_tool_result",'
+                        '"content":{"type":"advisor_redacted_result"}}'
+                    )
+                ],
+                "c",
+            )
+        },
+    ),
+    (
         "search in history",
         "claude-haiku-4.5",
         {
@@ -10062,6 +10096,12 @@ REPAIRS = [  # name, model, what is put in, what comes out instead
         {"tools": [tool_of()], "tool_choice": {"type": "any"}},
     ),
     (
+        "choice with OpenAI's word",
+        "claude-haiku-4.5",
+        {"tools": [tool_of()], "tool_choice": {"type": "required"}},
+        {"tools": [tool_of()], "tool_choice": {"type": "any"}},
+    ),
+    (
         "choice of a function",
         "claude-haiku-4.5",
         {"tools": [tool_of()], "tool_choice": {"type": "function", "function": {"name": "t"}}},
@@ -10108,6 +10148,12 @@ REPAIRS = [  # name, model, what is put in, what comes out instead
                 "b",
             )
         },
+    ),
+    (
+        "documents that say nothing",
+        "claude-haiku-4.5",
+        {"messages": turns([text_document(""), text_document(" \n"), words("d")])},
+        {"messages": turns([words("d")])},
     ),
     (
         "document of blocks",
@@ -10731,6 +10777,79 @@ def test_words_that_teach_one_rule_nothing_may_teach_the_next():
     assert fitter.has_learnt("namespaces", model, RESPONSES)
 
 
+def test_words_that_were_learnt_from_teach_no_later_rule():
+    fitter = cp.Fitter()
+    model = NATIVE["claude-opus-4.6"]
+    body = ask_of(model=model.id, thinking={"type": "disabled"}, output_config={"effort": "max"})
+    fit = fit_body("anthropic", body, model, MESSAGES, fitter=fitter)
+    words = "effort 'max' is not supported when thinking is disabled"
+    lesson = fitter.learn(fit, refusal(words))
+    assert lesson.endswith(": calm effort"), "no blank where there are no names"
+    assert fitter.learn(fit, refusal(words)) == ""  # of a twin, or once more
+    assert not fitter.has_learnt("effort", model, MESSAGES)
+    fit = fit_body("anthropic", body, model, MESSAGES, fitter=fitter)
+    assert fit.body["output_config"] == {"effort": "high"}
+
+
+LEARNT_PATHS = [  # words, what is given, what is left of it
+    ("metadata.foo", {"foo": 1}, {"foo": 1}),
+    ("metadata.foo", {"foo": 1, "metadata": None}, {"foo": 1, "metadata": None}),
+    ("metadata.foo", {"foo": 1, "metadata": {"foo": 2, "b": 3}}, {"foo": 1, "metadata": {"b": 3}}),
+    (
+        "system.0.cache_control.ephemeral.odd",
+        {"system": [words("s", cache_control={**MARKED, "odd": 1}, odd=2)]},
+        {"system": [words("s", cache_control=MARKED, odd=2)]},
+    ),
+]
+
+
+@pytest.mark.parametrize("path, given, left", LEARNT_PATHS)
+def test_learnt_paths_reach_what_they_name_only(path, given, left):
+    keys = re.sub(r"\.\d+", ".*", path).split(".")
+    cp.remove_path(given, keys)
+    assert given == left
+
+
+def test_document_of_blocks_tells_of_its_pictures():
+    source = {"type": "content", "content": [words("d"), picture("image/png")]}
+    body = ask_of(messages=says({"type": "document", "source": source}))
+    fit = fit_body("anthropic", body, NATIVE["claude-haiku-4.5"], MESSAGES)
+    assert fit.body["messages"] == turns([words("d")])
+    assert list(fit.left_out) == ["images of a document"]
+
+
+def test_reference_is_renamed_and_looked_for():
+    def sent(*offered):
+        found = result_of("a", [{"type": "tool_reference", "tool_name": "m.t"}])
+        body = ask_of(
+            tools=[tool_of(name) for name in ("t", *offered)],
+            messages=turns("a", [use_of("a")], [found]),
+        )
+        return prepared(body)[0]["messages"][-1]["content"][0]["content"]
+
+    short = cp.short_name("m.t")
+    assert sent("m.t") == [{"type": "tool_reference", "tool_name": short}]
+    assert sent() == [words("Tool m.t is not available.")]
+
+
+def test_lessons_of_other_endpoints_break_nothing():
+    fitter = cp.Fitter()
+    model = cp.Model("m")
+    for words in (
+        PREFILL,
+        "response_format is not supported",
+        "effort is not supported",
+        "vision is not supported",
+        "'input_file'",
+        "Unknown parameter: 'stop'",
+        "Unexpected role 'system'",
+    ):
+        fit = fit_body("openai", {"input": ["x"]}, model, "/embeddings", fitter=fitter)
+        assert fitter.learn(fit, refusal(words)), words
+    fit = fit_body("openai", {"input": ["x"]}, model, "/embeddings", fitter=fitter)
+    assert fit.body == {"input": ["x"], "model": "m"}
+
+
 def test_what_has_meaning_is_never_learnt_away():
     fitter = cp.Fitter()
     model = NATIVE["claude-haiku-4.5"]
@@ -11076,6 +11195,28 @@ RULE_ROWS = [
             "thinking": {"type": "enabled", "budget_tokens": 2000},
             "tools": [tool_of()],
             "messages": turns("a", [use_of("u")], [result_of("u")]),
+        },
+        {"thinking": LEFT},
+    ),
+    RuleRow(
+        "lost thinking",  # as it goes up: with the result that the client lost
+        A,
+        "claude-sonnet-4.5",
+        {
+            "thinking": {"type": "enabled", "budget_tokens": 2000},
+            "tools": [tool_of()],
+            "messages": turns("a", [use_of("v")], "b"),
+        },
+        {"thinking": LEFT},
+    ),
+    RuleRow(
+        "lost thinking",
+        P,
+        "claude-sonnet-4.5",
+        {
+            "reasoning": {"effort": "high"},
+            "tools": [flat_tool(EMPTY)],
+            "input": [*hi_turn(), item_call("w"), *hi_turn("x")],
         },
         {"thinking": LEFT},
     ),
@@ -11430,6 +11571,14 @@ RULE_ROWS = [
         {"messages": turns("a", "b", "Please continue.")},
     ),
     RuleRow(
+        "prefill",
+        P,
+        SOL,
+        {"input": turns("a", "b")},
+        {"input": turns("a", "b", "Please continue.")},
+        words=PREFILL,
+    ),
+    RuleRow(
         "names",
         A,
         HAIKU,
@@ -11442,6 +11591,16 @@ RULE_ROWS = [
         HAIKU,
         {"messages": turns("a", [use_of("u", "old")], [result_of("u")])},
         {"tools": [tool_of("old", description="No longer available: do not call it.")]},
+    ),
+    RuleRow(
+        "tool list",
+        A,
+        HAIKU,
+        {
+            "tool_choice": {"type": "any"},
+            "messages": turns("a", [use_of("u", "old")], [result_of("u")]),
+        },
+        {"tool_choice": LEFT},
     ),
     RuleRow(
         "tool list",
@@ -11680,6 +11839,7 @@ RULE_ORDER = [  # the first must come before the second, and why
     ("empty turns", "pairs", "an empty turn parts a call from its result"),
     ("ids", "pairs", "pairs are found by the new ids"),
     ("pairs", "prefill", "a result may be added behind the last call"),
+    ("prefill", "lost thinking", "a refusal teaches it from the turns as they went up"),
     ("result marks", "marks", "a lifted mark is counted"),
     ("marks", "too many marks", "they are counted first"),
     ("pairs", "too many marks", "none is added after"),
@@ -17963,6 +18123,27 @@ async def test_lesson_is_one_repair_one_replay_and_remembered(
     answer = await proxy.post("/v1/messages", body)
     assert answer.status == 400 and len(up.asked(path)) == 4
     assert "something else is wrong" in answer.json["error"]["message"]
+
+
+TWINS = [row for row in LEARNT if row[0] in ("extra input", "in a tool", "effort")]
+
+
+@pytest.mark.parametrize("name, model, more, refusal, gone", TWINS, ids=[row[0] for row in TWINS])
+def test_lesson_that_another_request_has_learnt_meanwhile(name, model, more, refusal, gone):
+    async def scenario():
+        async with HoldingUpstream() as up, QuickProxy(up) as proxy:
+            await proxy.get("/v1/models")
+            up.hold = asyncio.Event()
+            up.script["POST", MESSAGES] = [refusal] * 3 if refusal else []
+            body = {**HELLO, "model": model, **more}
+            twins = [asyncio.ensure_future(proxy.post("/v1/messages", body)) for _ in range(3)]
+            assert await until(lambda: len(up.asked(MESSAGES)) == 3)
+            up.hold.set()
+            assert [answer.status for answer in await asyncio.gather(*twins)] == [200] * 3
+            asked = [gone in request.body for request in up.asked(MESSAGES)]
+            assert asked == [True] * 3 + [False] * 3
+
+    run(scenario())
 
 
 UNREAD = "The encrypted content gAA... could not be verified. Reason: it did not match."
