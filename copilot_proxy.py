@@ -33,7 +33,7 @@ The file is a house of numbered rooms; a room uses only rooms above it.
     15  HTTP server               accept, parse, guard, answer
     16  GitHub sign-in            device flow, Copilot token, one file
     17  Copilot upstream          headers, retries, catalogue, quota, who pays
-    18  Routes                    parse, admit, choose, translate, relay
+    18  Routes                    parse, choose, admit, translate, relay
     19  Status page               one HTML string
     20  Command line              verbs, banner, the composition root
 """
@@ -1975,7 +1975,7 @@ EFFORTS = "none minimal low medium high xhigh max".split()
 
 
 def clamp_effort(effort: str, model: Model) -> str:
-    """The nearest effort that the model lists, not above what was asked; "" = none."""
+    """The nearest effort that the model lists, if possible not above; "" = none."""
     nearest = [effort]
     if effort in EFFORTS:
         at = EFFORTS.index(effort)
@@ -2325,7 +2325,8 @@ class Sink(Protocol):
         was cut at, where that is known.
     error(exc): one event, and nothing after it
     take() -> bytes: what was written since the last call
-    whole() -> JSON: after end(), the same answer as one object
+    search(query, pages): a web search was run; MessagesWriter alone has it
+    whole() -> JSON: after end(), the same answer as one object; its `id` at any time
     """
 
     def __getattr__(self, name: str) -> Any: ...
@@ -2337,11 +2338,12 @@ class Reader:
     usage = TokenUsage()
     finish_reason = ""
     stop_sequence = ""
+    model = ""  # which one answered, where the answer says so
     failure: Optional[ProxyError] = None
     done = False  # nothing can follow, the upstream may be left
 
     def read(self, event: SSEEvent, sink: Sink) -> None:
-        """Give one event to `sink`; raises UpstreamError on an error inside it."""
+        """Give one event to `sink`; raises ProxyError on an error inside it."""
 
 
 def event_object(event: SSEEvent) -> JSON:
@@ -2357,11 +2359,12 @@ class StopAt:
     """A Sink before `sink` that ends the answer before the first of `stops`, where an
     upstream does not (UPSTREAM 22.6). The rest is read for its usage."""
 
+    _held = ""  # what may begin a stop sequence
+    _hit = ""  # the stop sequence that came
+
     def __init__(self, sink: Any, stops: Sequence[str]) -> None:
         self._sink = sink
         self._stops = stops
-        self._held = ""  # what may begin a stop sequence
-        self._hit = ""  # the stop sequence that came
 
     def text(self, text: str) -> None:
         if self._hit:
@@ -2405,8 +2408,9 @@ class CallGuard:
     """A Sink before `sink` that tells calls one after another, each of them whole.
 
     A call is told with its first arguments, or at the end if the one before it was not
-    whole then: some upstreams send several at a time. What is encoded twice is
-    unwrapped at the end; what is no JSON object then is an UpstreamError.
+    whole then: some upstreams send several at a time. One without an id gets one of the
+    answer's. What is encoded twice is unwrapped at the end; what is no JSON object then
+    is an UpstreamError.
     """
 
     def __init__(
@@ -2423,12 +2427,15 @@ class CallGuard:
 
     def call(self, key: Hashable, call_id: str, name: str) -> None:
         self._calls[key] = (self._own.get(name, name), [])
-        self._waiting[key] = call_id
+        self._waiting[key] = (
+            call_id or f"call_{self._sink.whole()['id']}_{len(self._calls)}"
+        )
 
     def arguments(self, key: Hashable, fragment: str) -> None:
         if key not in self._calls:
-            words = "the upstream sent arguments of tool call %r, which never began"
-            raise UpstreamError(words % (key,))
+            raise UpstreamError(
+                f"the upstream sent arguments of tool call {key!r}, which never began"
+            )
         name, pieces = self._calls[key]
         if not pieces:
             fragment = fragment.lstrip()  # some upstreams open with a blank
@@ -2474,6 +2481,13 @@ class CallGuard:
         return getattr(self._sink, name)
 
 
+def refuse_late(key: Hashable, fragment: str) -> None:
+    """Raise UpstreamError for arguments of an ended call, if they are more than blanks:
+    clients run a tool at its end, so what comes later is lost for good."""
+    if fragment.strip():
+        raise UpstreamError(f"the upstream continued tool call {key!r} after its end")
+
+
 GO_ON = "Please continue."  # where a model takes no text begun for it (UPSTREAM 11.5)
 CUT_SHORT = (
     "the upstream ended the answer without finishing it. Nothing is wrong with your "
@@ -2488,6 +2502,7 @@ class StreamTranslator:
     """
 
     usage = TokenUsage()
+    model = ""  # as a Reader's
     failure: Optional[ProxyError] = None  # in a terminal event; finish() raises it
     finished = False  # a terminal event came; only a late usage may still follow
     done = False  # nothing can follow
@@ -2508,7 +2523,7 @@ class StreamTranslator:
             try:
                 if not self.done:
                     self._read(event)
-            except UpstreamError:
+            except ProxyError:
                 # The answer is whole: behind it only a usage still matters.
                 if not self.finished:
                     raise
@@ -2543,16 +2558,16 @@ class Translation(StreamTranslator):
         super().__init__()
         self._reader = reader
         self._sink = sink
-        if stops:
-            sink = StopAt(sink, stops)
-        self._guard = CallGuard(sink, free, names)
+        self._outer: Any = CallGuard(sink, free, names)
+        if stops:  # first of all: what comes after one is no call to guard
+            self._outer = StopAt(self._outer, stops)
 
     usage = property(lambda self: self._reader.usage)
-    model = property(lambda self: getattr(self._reader, "model", ""))
+    model = property(lambda self: self._reader.model)
 
     def _read(self, event: SSEEvent) -> None:
         reader = self._reader
-        reader.read(event, self._guard)
+        reader.read(event, self._outer)
         self.finished = reader.finish_reason != ""
         self.failure = reader.failure
         self.done = reader.done
@@ -2564,7 +2579,7 @@ class Translation(StreamTranslator):
         """End the answer; raises what the upstream failed by."""
         out = super().finish()
         reader = self._reader
-        self._guard.end(reader.finish_reason, reader.usage, reader.stop_sequence)
+        self._outer.end(reader.finish_reason, reader.usage, reader.stop_sequence)
         return out + self.take()
 
     def fail(self, exc: ProxyError) -> bytes:
@@ -2722,8 +2737,7 @@ def _parse_parts(content: Any, place: str, path: str) -> List[Any]:
 
 
 def _parse_message(message: JSON, path: str) -> Turn:
-    roles = ("user", "assistant", "system")
-    role = required_word(message, "role", roles, path)
+    role = required_word(message, "role", ("user", "assistant", "system"), path)
     parts = _parse_parts(message.get("content"), role, path + ".content")
     return Turn(role, tuple(parts))
 
@@ -2903,9 +2917,11 @@ def _encode_parts(parts: Iterable[Any], source: str) -> List[JSON]:
             blocks.append(_encode_thinking(part, source))
         elif isinstance(part, Result):
             content = _encode_parts(part.parts, source)
-            failed = part.is_error or None
-            block = {"type": "tool_result", "tool_use_id": part.call_id}
-            blocks.append({**block, **given(content=content, is_error=failed)})
+            block = given(
+                type="tool_result", tool_use_id=part.call_id, content=content,
+                is_error=part.is_error or None,
+            )
+            blocks.append(block)
         else:
             blocks.append(_encode_file(part))
     return list(filter(None, blocks))
@@ -2921,10 +2937,12 @@ def _encode_tools(conversation: Conversation) -> JSON:
         )
         tools.append(entry)
     wanted = conversation.tool_choice
+    if not tools:
+        return {}  # a choice would be among what room 12 declares for the history
     choice = given(type=CHOICE_TYPES.get(wanted))
     if wanted.startswith("="):
         choice = {"type": "tool", "name": wanted[1:]}
-    if conversation.parallel is False:
+    if conversation.parallel is False and wanted != "none":  # which stands alone
         choice = {"type": "auto", **choice, "disable_parallel_tool_use": True}
     return given(tools=tools, tool_choice=choice)
 
@@ -3007,13 +3025,14 @@ def messages_event(event: SSEEvent, message: JSON) -> JSON:
 class MessagesReader(Reader):
     """A Reader of /v1/messages; `source` is the model's messages_source()."""
 
+    _signature = ""  # of the open block
+    _calls = 0  # how many have begun; the latest is the open one
+
     def __init__(self, source: str = "messages:anthropic") -> None:
         self._source = source
         self._message: JSON = {"usage": {}}
         self._ending: JSON = {}  # what message_delta told
         self._block: JSON = {}  # the open one
-        self._signature = ""  # of it
-        self._calls = 0  # how many have begun; the latest is the open one
 
     usage = property(lambda self: native_usage(self._message))
 
@@ -3080,13 +3099,10 @@ class MessagesReader(Reader):
 
 # --- answers for Anthropic clients ----------------------------------------------------
 
-
-STOP_REASONS = {
-    "stop": "end_turn",
-    "length": "max_tokens",
-    "tool_calls": "tool_use",
-    "content_filter": "refusal",
-}
+STOP_REASONS = dict(
+    stop="end_turn", length="max_tokens", tool_calls="tool_use",
+    content_filter="refusal",
+)
 # What may be open -> more of its start, the type and the field of its deltas.
 OPENINGS: Dict[str, Tuple[JSON, bytes, bytes]] = {
     "text": ({"text": ""}, b"text_delta", b"text"),
@@ -3116,6 +3132,11 @@ class MessagesWriter:
     little. A tool block ends when other content comes, or the answer ends.
     """
 
+    _open = ""  # the type of the open block
+    _key: Hashable = None  # of the open call
+    _index = -1
+    _calls = 0
+
     def __init__(
         self, message_id: str, model: str, input_tokens: int = 0, *, fold: bool = False,
         thinking: bool = True,
@@ -3128,13 +3149,9 @@ class MessagesWriter:
         self._thinking = thinking  # asked for; else only what a call needs is told
         self._mute = fold  # no bytes are wanted, or none any more
         self._out: List[bytes] = []
-        self._open = ""  # the type of the open block
-        self._block: JSON = {}  # its start
-        self._key: Hashable = None  # of the open call
-        self._index = -1
+        self._block: JSON = {}  # the start of the open one
         self._pending: List[str] = []  # told of it, not yet written
         self._text: List[str] = []  # what was
-        self._calls = 0
         self._signatures: List[str] = []  # not yet written
         self._refusal = ""
 
@@ -3176,10 +3193,8 @@ class MessagesWriter:
     def arguments(self, key: Hashable, fragment: str) -> None:
         if self._open == "tool_use" and key == self._key:
             self._pending.append(fragment)
-        elif fragment.strip():
-            # Clients run a tool at its stop event: what comes later is lost for good.
-            words = "the upstream continued tool call %r after its end"
-            raise UpstreamError(words % (key,))
+        else:
+            refuse_late(key, fragment)
 
     def search(self, query: str, pages: Mapping[str, str]) -> None:
         """Tell of a web search that was run for the answer: the titles of its pages."""
@@ -3378,7 +3393,6 @@ class MessagesTap(StreamTranslator):
 
 SAME_IN_RESPONSES = {"verbosity": str, "prompt_cache_key": str, "metadata": dict}
 
-
 # Gemini refuses calls that come back without their reasoning (UPSTREAM 9.1). Most
 # clients keep only what OpenAI's API knows, but all keep ids: a call's id carries it.
 CARRIED = "#" + SIGNATURE_MARK
@@ -3462,13 +3476,10 @@ def _parse_assistant(message: JSON, path: str) -> List[Any]:
     return [*thoughts, *_parse_content(message, path), refusal, *calls]
 
 
-TURN_ROLES = {
-    "system": "system",
-    "developer": "system",
-    "user": "user",
-    "tool": "user",
-    "assistant": "assistant",
-}  # role "function" went with functions
+TURN_ROLES = dict(
+    system="system", developer="system", user="user", tool="user",
+    assistant="assistant",
+)  # role "function" went with functions
 
 
 def _parse_turn(message: JSON, path: str) -> Turn:
@@ -3499,7 +3510,7 @@ def _parse_tool(entry: JSON, path: str) -> Tool:
 def _parse_choice(body: JSON, tools: Tuple[Tool, ...]) -> Tuple[str, Tuple[Tool, ...]]:
     """The hub's tool_choice, and the tools that are left to choose from."""
     choice = body.get("tool_choice")
-    if choice in (None, "auto", "none", "required"):
+    if choice in (None, *CHOICE_TYPES):
         return choice or "", tools
     kinds = (*ARGUMENTS, "allowed_tools")
     choice = field(body, "tool_choice", dict)
@@ -3588,11 +3599,11 @@ def _encode_part(part: Any) -> JSON:
     return {"type": "image_url", "image_url": image}
 
 
-def _encode_content(parts: List[Any], role: str) -> Any:
-    """A string where there is only text; a model's answer is nothing else."""
-    if role == "assistant" or all(isinstance(part, Text) for part in parts):
+def _encode_content(parts: List[Any]) -> Any:
+    """A string where there is only text."""
+    if all(isinstance(part, Text) for part in parts):
         return text_of(parts)
-    return [_encode_part(part) for part in parts if part != Text("")]
+    return list(map(_encode_part, parts))
 
 
 def _encode_turn(turn: Turn, source: str) -> List[JSON]:
@@ -3618,11 +3629,11 @@ def _encode_turn(turn: Turn, source: str) -> List[JSON]:
             rest.append(part)
         elif part.source in ("", source):
             # Gemini's opaque comes blocks after its text and wants that text back
-            # beside it (UPSTREAM 9.1, 9.3), so the text is what no other vendor's
-            # opaque belongs to.
+            # beside it (UPSTREAM 9.1, 9.3), so text is given back unless another
+            # vendor's opaque came with it.
             thoughts += part.text
             opaque = part.opaque or opaque
-    content = _encode_content(rest, turn.role)
+    content = _encode_content(rest)
     message: JSON = {"role": turn.role, "content": content or None}
     if opaque:
         message.update(reasoning_text=thoughts, reasoning_opaque=opaque)
@@ -3639,7 +3650,7 @@ def _encode_tool(tool: Tool) -> JSON:
 
 
 def encode_chat(conversation: Conversation, model: Model) -> JSON:
-    """The chat request for a conversation."""
+    """The chat request for a conversation; room 12 fits it: names its limit too."""
     source = chat_source(model)
     messages: List[JSON] = []
     for turn in conversation.turns:
@@ -3680,8 +3691,8 @@ OPAQUE_FIELDS = ("reasoning_opaque", "signature")
 def _first_words(delta: JSON, keys: Tuple[str, ...]) -> str:
     """Of several names for one thing, the first that holds words."""
     for key in keys:
-        words = delta.get(key)
-        if words and isinstance(words, str):
+        words = text_at(delta, key)
+        if words:
             return words
     return ""
 
@@ -3698,11 +3709,12 @@ def _filter_text(choice: JSON, delta: JSON) -> str:
 class _OpenCall:
     """A tool call under way; arguments that come before its name are held."""
 
+    name = ""
+    held = ""
+    empty = True  # no argument went on
+
     def __init__(self, call_id: str) -> None:
         self.id = call_id
-        self.name = ""
-        self.held = ""
-        self.empty = True  # no argument went on
 
 
 def _one_string(raw: bytes) -> Optional[str]:
@@ -3721,19 +3733,18 @@ class ChatReader(Reader):
     `source` is chat_source() of the model; encrypted reasoning is told as its work.
     """
 
+    _has_content = False
+    _latest: Optional[_OpenCall] = None
+    # Of the last chunk, if it was plain: the bytes around its words, and their taker.
+    _frame: Optional[Tuple[bytes, bytes, Callable[[str], None]]] = None
+
     def __init__(self, source: str = "") -> None:
-        self.model = ""  # which one answered, as it says itself
         self._source = source
-        self._has_content = False
         self._calls: Dict[str, _OpenCall] = {}  # by id
         self._at: Dict[Optional[int], _OpenCall] = {}  # the latest of each index
-        self._latest: Optional[_OpenCall] = None
-        # Of the last chunk, if it was plain: the bytes around its words, and who takes
-        # them.
-        self._frame: Optional[Tuple[bytes, bytes, Callable[[str], None]]] = None
 
     def read(self, event: SSEEvent, sink: Sink) -> None:
-        """Give one event to `sink`; raises UpstreamError on an error inside it."""
+        """Give one event to `sink`; raises ProxyError on an error inside it."""
         if self._frame:
             # What stands between the known bytes is one whole JSON string, so the rest
             # of the document was parsed just before: 0.8 us instead of 5 to 15.
@@ -3896,25 +3907,24 @@ class ChatWriter:
     uncarry and parse_chat take back. `custom` are the names of the custom tools.
     """
 
+    _reason = ""  # why it ended
+    _carried = ""  # what the next call's id is to carry
+
     def __init__(
         self, completion_id: str, model: str, created: int, include_usage: bool, *,
         fold: bool = False, custom: Container[str] = (),
     ) -> None:
-        self._about: JSON = {
-            "id": completion_id,
-            "object": "chat.completion.chunk",
-            "created": created,
-            "model": model,
-        }
+        self._about: JSON = dict(
+            id=completion_id, object="chat.completion.chunk", created=created,
+            model=model,
+        )
         self._include_usage = include_usage
         self._fold = fold
         self._custom = custom
-        self._reason = ""  # why it ended
         self._pieces: Dict[Any, List[str]] = {}  # with fold: the texts by their key
         self._frames: Dict[Any, Tuple[bytes, ...]] = {}  # else: the bytes around one
         self._calls: Dict[Hashable, Tuple[int, JSON]] = {}  # with their indexes
         self._inputs: Dict[int, List[str]] = {}  # of custom calls, till they are whole
-        self._carried = ""  # what the next call's id is to carry
         self._out: List[bytes] = []
         self._write_chunk({"role": "assistant", "content": ""})
 
@@ -4054,12 +4064,9 @@ class CompletionStream(StreamTranslator):
     def __init__(self, engine: str) -> None:
         super().__init__()
         self._choices: Dict[int, JSON] = {}  # by their index
-        self._about = {
-            "id": "cmpl-0",
-            "object": "text_completion",
-            "created": 0,
-            "model": engine,
-        }
+        self._about: JSON = dict(
+            id="cmpl-0", object="text_completion", created=0, model=engine,
+        )
 
     def _read(self, event: SSEEvent) -> None:
         if event.data.strip() == b"[DONE]":
@@ -4286,13 +4293,16 @@ def call_arguments(item: JSON) -> str:
     return held if isinstance(held, str) else dumps_text(held)
 
 
-def _parse_result(kind: str, item: JSON, path: str) -> Result:
+def _parse_result(table: ToolTable, kind: str, item: JSON, path: str) -> Result:
     call_id = required_text(item, "call_id", path)
     output = item.get("output") or ""
     if kind == "tool_search_output":
-        found = ToolTable({"tools": item.get("tools")}).tools
+        found = [
+            table.name_of(tool._replace(name=tool.own)._asdict())
+            for tool in ToolTable({"tools": item.get("tools")}).tools.values()
+        ]
         output = "Found tools: %s" % (", ".join(found) or "none")
-    elif kind in RESULTS[:2]:
+    elif kind.removesuffix("_output") in NAMED_CALLS:
         return Result(call_id, _parse_input_content(item, "output", path))
     elif not isinstance(output, str):
         output = dumps_text(output)
@@ -4306,7 +4316,7 @@ def _parse_item(table: ToolTable, item: JSON, path: str) -> Turn:
         content = _parse_input_content(item, "content", path)
         return Turn(role.replace("developer", "system"), content)
     if kind in RESULTS:
-        return Turn("user", (_parse_result(kind, item, path),))
+        return Turn("user", (_parse_result(table, kind, item, path),))
     if kind.startswith("compaction"):
         return Turn("user", (Text(summary_text(item)),))
     parts: Tuple[Any, ...] = ()
@@ -4336,7 +4346,7 @@ def _parse_item(table: ToolTable, item: JSON, path: str) -> Turn:
 def _choice_among(body: JSON, table: ToolTable) -> str:
     """The choice; where only some are allowed, the others are not offered then."""
     choice = body.get("tool_choice")
-    if choice in (None, "auto", "none", "required"):
+    if choice in (None, *CHOICE_TYPES):
         return choice or ""
     kind = required_text(expect(choice, dict, "tool_choice"), "type", "tool_choice")
     if kind.startswith(SPARED_TOOLS):
@@ -4384,6 +4394,7 @@ def parse_responses(body: JSON) -> Conversation:
             {**form, "json_schema": named}, "text.format", "text.format"
         ),
         user=text_field(body, "user") or text_field(body, "prompt_cache_key"),
+        extra=given(verbosity=text_field(text, "verbosity", "text")),
         left_out=tuple(table.left_out),
     )
 
@@ -4493,12 +4504,13 @@ FAILURES = ("response.failed", "response.cancelled", "error")
 PREAMBLE = ("response.created", "response.in_progress")
 
 
-def better_failure(obj: JSON, old: Optional[ProxyError]) -> ProxyError:
-    """Which tells more: one failure comes as two events, in any order and each with
-    half the words (UPSTREAM 22.4)."""
+def take_failure(reader: Any, obj: JSON) -> None:
+    """Keep the `failure` that tells more: one comes as two events, in any order and
+    each with half the words (UPSTREAM 22.4). With the second `reader` is done."""
+    old = reader.failure
+    reader.done = old is not None
     if old is None or "without a word" in str(old):
-        return error_in_stream(obj)
-    return old
+        reader.failure = error_in_stream(obj)
 
 
 class ResponsesOpening(StreamTranslator):
@@ -4513,8 +4525,7 @@ class ResponsesOpening(StreamTranslator):
         self.done = True
         kind, obj = parse_event(event)
         if kind in FAILURES:
-            self.done = self.failure is not None
-            self.failure = better_failure(obj, self.failure)
+            take_failure(self, obj)
 
 
 TEXT_DELTA = "response.output_text.delta"
@@ -4585,14 +4596,14 @@ class ResponsesReader(Reader):
         item = object_at(obj, "item")
         is_done = kind != "response.output_item.added"
         name = text_at(item, "name")
-        is_call = item.get("type") in NAMED_CALLS and index not in self._calls
+        is_call = text_at(item, "type") in NAMED_CALLS and index not in self._calls
         if (index, ALL_PARTS) in self._given:
             return
         if is_call and (name or is_done):
             if not name:
                 raise UpstreamError("the upstream called a nameless tool; try again")
-            self._calls[index] = text_at(item, "call_id")
-            sink.call(index, self._calls[index], name)
+            call_id = self._calls[index] = text_at(item, "call_id")
+            sink.call(index, call_id, name)
         if not is_done:
             return
         self._given.add((index, ALL_PARTS))
@@ -4609,7 +4620,7 @@ class ResponsesReader(Reader):
     def _ended(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
         response = object_at(obj, "response")
         # Some items stand only here, and some upstreams count them otherwise.
-        known = {call_id: index for index, call_id in self._calls.items()}
+        known = {call_id: index for index, call_id in self._calls.items() if call_id}
         for at, item in enumerate(objects_at(response, "output")):
             index = known.get(text_at(item, "call_id"), at)
             self._item(kind, index, {"item": item}, sink)
@@ -4628,14 +4639,11 @@ class ResponsesReader(Reader):
         pages: Dict[str, str] = {}
         for item in objects_at(object_at(obj, "response"), "output"):
             query = max(query, text_at(object_at(item, "action"), "query"), key=len)
-            notes = [
-                note
+            pages.update(
+                (text_at(note, "url"), text_at(note, "title"))
                 for part in objects_at(item, "content")
                 for note in objects_at(part, "annotations")
                 if note.get("type") == "url_citation"
-            ]
-            pages.update(
-                (text_at(note, "url"), text_at(note, "title")) for note in notes
             )
         sink.search(query, pages)
         self._ended(kind, index, obj, sink)
@@ -4653,7 +4661,7 @@ class ResponsesReader(Reader):
     SEARCH_EVENTS = dict.fromkeys(ENDINGS, _searched)
 
     def read(self, event: SSEEvent, sink: Sink) -> None:
-        """Give one event to `sink`; raises UpstreamError for garbage."""
+        """Give one event to `sink`; raises ProxyError for garbage."""
         name, data = event
         # Unparsed: response.created alone repeats 100 KB of tools (UPSTREAM 10.2).
         is_known = name in self._events or name in FAILURES
@@ -4666,8 +4674,7 @@ class ResponsesReader(Reader):
             return
         kind, obj = parse_event(event)
         if kind in FAILURES:
-            self.done = self.failure is not None
-            self.failure = better_failure(obj, self.failure)
+            take_failure(self, obj)
             self.finish_reason = "error"
         elif kind in self._events:
             step = self._events[kind]
@@ -4780,6 +4787,7 @@ class ResponsesWriter:
 
     _number = 0  # of the event that comes next
     _open: Optional[_OpenItem] = None
+    _key: Hashable = None  # of the latest call
 
     def __init__(
         self, frame: JSON, tools: Mapping[str, Tool], *, fold: bool = False,
@@ -4789,7 +4797,7 @@ class ResponsesWriter:
         self._frame = frame
         self._tools = tools
         self._mute = fold
-        self._summary = summary  # reasoning is shown in words
+        self._summary = summary and not compact  # reasoning is shown in words
         self._encrypted = encrypted or compact  # and in its vendor's own form
         self._compact = compact  # the answer is a summary to go on with
         self._gist: List[str] = []  # its words
@@ -4823,6 +4831,8 @@ class ResponsesWriter:
             self._add_words("reasoning", text)
 
     def opaque(self, data: str, source: str) -> None:
+        if self._compact:
+            return
         packed = pack_reasoning(data, source)
         if self._open is None:
             self._add_whole("reasoning", packed, summary=[])
@@ -4841,13 +4851,13 @@ class ResponsesWriter:
             item.update(name=tool.own, **given(namespace=tool.namespace))
         item.update(call_members(tool.kind, ""))
         self._open = self._add_item(item, tool)
+        self._key = key
 
     def arguments(self, key: Hashable, fragment: str) -> None:
         call = self._open
-        if call is None or not isinstance(call.form, Tool):
-            # Clients run a tool when its item is done: what comes later would be lost.
-            words = "the upstream continued tool call %r after its end"
-            raise UpstreamError(words % (key,))
+        if call is None or not isinstance(call.form, Tool) or key != self._key:
+            refuse_late(key, fragment)
+            return
         call.pieces.append(fragment)
         if call.form.kind == "function":
             self._write("function_call_arguments.delta", **call.place, delta=fragment)
@@ -4857,6 +4867,8 @@ class ResponsesWriter:
         why = {"length": "max_output_tokens", "content_filter": reason}.get(reason)
         status = "incomplete" if why else "completed"
         if self._compact:
+            if why or not self._gist:
+                raise UpstreamError("the summary did not come whole; try again")
             self._add_whole(
                 "compaction", pack_reasoning("".join(self._gist), COMPACTED)
             )
@@ -4988,7 +5000,7 @@ def not_kept(what: str, name: str, status: int, code: str) -> BadRequest:
 class _Kept(NamedTuple):
     """A finished answer: the number of the one before it, never a copy."""
 
-    previous: int  # always a smaller one, so no chain is a ring; 0 = none
+    previous: int  # a smaller one, so no chain is a ring; 0 = none, -1 = a gap
     request: bytes  # as the client sent it: parsed only when it is wanted
     output: List[Tuple[str, bytes]]  # the id of each item, and all of it
     names: List[Tuple[str, str]]  # session and id, of it and of its items
@@ -5145,9 +5157,8 @@ class ResponsesTap(StreamTranslator):
         else:
             kind, obj = parse_event(event)
             if kind in FAILURES:
-                self.done = self.finished
                 self.finished = True
-                self.failure = better_failure(obj, self.failure)
+                take_failure(self, obj)
                 return
             self._changed = False
             self._pass_on(kind, obj)
@@ -5184,9 +5195,8 @@ def search_query(body: JSON) -> Optional[str]:
     tools = list_at(body, "tools")
     if len(tools) != 1 or not text_at(tools[0], "type").startswith("web_search_"):
         return None
-    return text_of(
-        parse_messages({**body, "tools": [], "tool_choice": None}).turns[-1].parts
-    )
+    turns = parse_messages({**body, "tools": [], "tool_choice": None}).turns
+    return text_of(part for turn in turns if turn.role == "user" for part in turn.parts)
 
 
 def search_model(models: Sequence[Model]) -> Optional[Model]:
@@ -6783,8 +6793,9 @@ class Rule(NamedTuple):
 
 # To add a rule: write its repair, a function of the Fit alone or of it and one object,
 # which edits in place and answers KEPT, CHANGED or GONE; give it a row here, with
-# `where` if it is known from the start and `words` if a refusal tells of it; add it to
-# the table of this room's tests, and what the real service says to the fake upstream.
+# `where` if it is known from the start (ON_CHAT + "google " for one vendor's models on
+# chat) and `words` if a refusal tells of it; add it to the table of this room's tests,
+# and what the real service says to the fake upstream.
 # Top to bottom: those with `kinds` share a walk, which is where the first of them
 # stands, and the first words that match teach, or nothing does if they have before.
 RULES: Tuple[Rule, ...] = (
@@ -7395,7 +7406,7 @@ def _page_sums(tallies: Tallies) -> JSON:
 
 
 def _iso(seconds: float) -> str:
-    import datetime  # as difflib
+    import datetime  # here, so that no start waits for it
 
     moment = datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)
     return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
@@ -8610,11 +8621,14 @@ def _check_browser(request: Request, config: Config, port: int) -> None:
         raise Outsider("other web sites may not use this proxy.")
 
 
+# Whether the proxy runs anybody may ask: Claude Code does so without a key (CLIENTS 1).
+OPEN_PATHS = ("/", "/api/hello")
+
+
 def _check_key(request: Request, key: bytes) -> None:
-    """Ask for API_KEY, but not at the front page, whose status anybody may see."""
-    if request.method == "HEAD" or _is_preflight(request):
-        return
-    if request.method == "GET" and request.path == "/":
+    """Ask for API_KEY, but not for reading OPEN_PATHS, nor for a page's preflight."""
+    reads = request.method in ("GET", "HEAD")
+    if reads and request.path in OPEN_PATHS or _is_preflight(request):
         return
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     bearer = token if scheme.lower() == "bearer" else ""
@@ -8643,7 +8657,7 @@ def give_back_memory() -> None:
     after the compilation of this file, 100 MB after some large bodies."""
     if sys.platform == "linux":
         with contextlib.suppress(ImportError, OSError, AttributeError):  # musl
-            import ctypes  # as difflib
+            import ctypes  # here, so that no start waits for it
 
             ctypes.CDLL(None).malloc_trim(0)
 
@@ -8956,9 +8970,10 @@ class HTTPServer:
             raise
         except ProxyError as exc:
             if not exc.logged:
+                # Who was not let in, or speaks no HTTP, shall not fill the log.
                 log_event(
-                    "info", "request_refused", status=exc.status, peer=conn.peer,
-                    path=out.request.path[:60], error=exc.reason[:100],
+                    "warn" if request else "info", "request_refused", status=exc.status,
+                    peer=conn.peer, path=out.request.path[:60], error=exc.reason[:100],
                 )
             await out.fail(exc)
         except Exception:  # a bug must cost one answer, not the server
@@ -9032,7 +9047,8 @@ class HTTPServer:
         return b"".join(pieces)
 
     def _patience(self, conn: ClientConnection, began: float, size: int) -> float:
-        """Seconds to wait for more of a body, of which `size` bytes came since then."""
+        """Seconds to wait for more of a body: `size` bytes of it, decoded, give it time
+        from when it `began`, or from when it was let in as a heavy one."""
         slow = conn.places and self._line.locked()
         due = began + self._limits.body + size / (HEAVY_RATE if slow else BODY_RATE)
         return min(self._limits.body, due - time.monotonic())
@@ -9706,12 +9722,14 @@ class CopilotAuth:
 # Contract: send() gives a 2xx answer or raises a ProxyError; nothing is sent again once
 # a byte of an answer was handed out; one exchange for many callers.
 #
-# The life of a 401: upstream_error() (2) makes of Copilot's refusal an UpstreamError,
-# and wants_new_token() has send() turn to CopilotAuth.drop_refused() (16), which
-# forgets the token and counts it; token() then gets another from GitHub, and the
-# request goes up once more. The client sees a second refusal, or the 503 that ends five
-# in five minutes. A 401 of GitHub itself is an AuthRequired by exchange_error() (16):
-# no more tokens are asked for until somebody signs in anew.
+# The life of a 401: upstream_error() (2) makes of Copilot's refusal an UpstreamError;
+# what is about an input item and not about the sign-in, a 400, which has no such life.
+# wants_new_token() has send() turn to CopilotAuth.drop_refused() (16), which forgets
+# the token and counts it, but for one that had worked before; token() then gets another
+# from GitHub, and the request goes up once more. The client sees a second refusal, or
+# the 503 that ends five counted in five minutes. A 401 of GitHub itself is an
+# AuthRequired by exchange_error() (16): no more tokens are asked for until somebody
+# signs in anew.
 
 MODELS = "/models"
 COUNT_TOKENS = MESSAGES + "/count_tokens"
@@ -9934,7 +9952,7 @@ def retry_wait(exc: ProxyError, attempt: int, dice: float) -> Optional[float]:
     return max(0.5 * 4**attempt * (1 + dice), float(exc.retry_after or 0))
 
 
-def wants_new_token(exc: UpstreamError) -> bool:
+def wants_new_token(exc: ProxyError) -> bool:
     """Whether another Copilot token, or the host named with it, may help."""
     if exc.status != 403:
         return exc.status in (401, 421)
@@ -9989,7 +10007,7 @@ def parse_quota(reply: JSON) -> JSON:
     names = {"premium_interactions": billing}
     quotas = {names.get(key, key): _snapshot(raw[key]) for key in raw}
     return {
-        "login": reply.get("login"),
+        "login": text_at(reply, "login") or None,
         "plan": reply.get("copilot_plan"),
         "sku": reply.get("access_type_sku"),
         "billing": billing,
@@ -10010,7 +10028,7 @@ MOST_PROMPTS = 1000
 REPEATED = 900.0  # seconds within which the same prompt at the same place is a retry
 
 
-async def _refusal(response: Response) -> UpstreamError:
+async def _refusal(response: Response) -> ProxyError:
     """The error that an answer is; one that is long or cut still tells its status."""
     raw = b""
     with contextlib.closing(response), contextlib.suppress(UpstreamError):
@@ -10241,7 +10259,7 @@ class CopilotClient:
 # ============================================================================
 # 18. Routes
 # ============================================================================
-# What each path does: parse, admit, choose, translate, relay.                uses: 0-17
+# What each path does: parse, choose, admit, translate, relay.                uses: 0-17
 # Contract: the path decides the dialect of every error; the first byte to the client
 # waits for the upstream's status; usage is recorded once, also on failure; a stream
 # that failed ends with an error event (after a bug of ours, no ProxyError, the
@@ -10264,9 +10282,12 @@ class CopilotClient:
 # feeds the translator and pings go out between events, or folds the same events to one
 # object.
 # A ProxyError before the first byte to the client is spelt by error_answer() (15), a
-# later one by translator.fail(), because the status line is gone. When the client
-# leaves, its task is cancelled, and closing the Exchange closes the connection
-# upstream.
+# later one by translator.fail(), because the status line is gone. Why a stream ends so:
+# an error of the upstream's inside it (9-11); broken JSON, or a tool call without a
+# name, with arguments that are no object or that come when it is over (8-11); an end
+# without a terminal event (CUT_SHORT, 8); a line that broke, or was silent for
+# IDLE_TIMEOUT (14); the end of the program (STOPPING). When the client leaves, its task
+# is cancelled, and closing the Exchange closes the connection upstream.
 
 
 class Route(NamedTuple):
@@ -10279,7 +10300,7 @@ class Route(NamedTuple):
 
 
 # Who may call is the same for all: guard() (15) has turned away foreign hosts and web
-# pages, and, where API_KEY is set, everybody without it but for the front page.
+# pages, and, where API_KEY is set, everybody without it but at OPEN_PATHS.
 ROUTES = [Route(*row.split()) for row in """
 GET   /                            home
 GET   /api/hello                   home
@@ -10456,11 +10477,8 @@ class Exchange:
             seconds, self.whose, self.reason,
         )
 
-    def translation(self, sink: Any) -> Any:
-        """What reads the upstream's answer into `sink`; a tap does so by itself."""
-        if isinstance(sink, StreamTranslator):
-            sink.names = self.names
-            return sink
+    def translation(self, sink: Sink) -> Translation:
+        """What reads the upstream's answer into `sink`."""
         _, reader, source = UPSTREAMS[self.endpoint]
         custom = custom_names(self.conversation.tools)
         reader = reader(source(self.model))
@@ -10551,7 +10569,7 @@ class PromptSizes:
     def __init__(self, copilot: CopilotClient) -> None:
         self._copilot = copilot
         self._estimator = Estimator()
-        self._dearest: Dict[str, PromptCost] = {}  # by model of the catalogue: a byte
+        self._dearest: Dict[str, PromptCost] = {}  # of a byte by model; engines: ""
         # The last real request of each model: read only when a count is asked for, so
         # that nobody pays for estimates that nobody wants.
         self._samples: Dict[str, Tuple[bytes, int]] = {}
@@ -10733,7 +10751,7 @@ async def pump(
         return translator.finish()
     finally:
         exchange.usage = translator.usage
-        name = getattr(translator, "model", "")
+        name = translator.model
         if exchange.model.id == AUTO and MODEL_ID.fullmatch(name):  # Copilot's choice
             exchange.model = exchange.model._replace(id=name)
 
@@ -10888,12 +10906,13 @@ class App:
         )
         return {"input_tokens": max(1, await self._sizes.count(raw, fit))}
 
-    # -- model requests: admit, choose, account --------------------------------------
+    # -- model requests: choose, admit, account --------------------------------------
 
     async def _serve(
         self, exchange: Exchange, answer: Callable[[Exchange], Awaitable[None]]
     ) -> None:
-        """Admit one model request, answer it, and account for it whatever happens."""
+        """Choose for one model request, admit and answer it; account for it whatever
+        happens."""
         self._live[exchange] = None
         exchange.number = next(self._numbers)
         exchange.initiator = who_asks(
@@ -11080,9 +11099,8 @@ class App:
         fit.client = client._replace(text="")  # nor its text while they wait
         return fit, raw
 
-    async def _answer(self, exchange: Exchange, sink: Any) -> None:
+    async def _answer(self, exchange: Exchange, translator: StreamTranslator) -> None:
         """Stream the translation, or fold it into one object: the same answer."""
-        translator = exchange.translation(sink)
         if exchange.stream:
             await self._relay(exchange, translator)
         else:
@@ -11135,7 +11153,7 @@ class App:
                 exchange.size // BYTES_A_TOKEN, fold=not exchange.stream,
                 thinking=exchange.conversation.thinking,
             )
-            await self._answer(exchange, writer)
+            await self._answer(exchange, exchange.translation(writer))
         else:
             await self._forward(exchange, streams=exchange.stream)
             if exchange.stream:
@@ -11183,7 +11201,7 @@ class App:
             options.get("include_usage") is True, fold=not exchange.stream,
             custom=custom_names(exchange.conversation.tools),
         )
-        await self._answer(exchange, writer)
+        await self._answer(exchange, exchange.translation(writer))
 
     async def _responses(self, exchange: Exchange) -> None:
         tools = list_at(exchange.body, "tools")
@@ -11223,7 +11241,11 @@ class App:
         """Send a Responses request as it is, or translated; what reads the answer."""
         prepare = functools.partial(self._prepare_responses, exchange)
         await self._forward(exchange, prepare)
-        return exchange.translation(exchange.source)
+        source = exchange.source
+        if isinstance(source, ResponsesTap):
+            source.names = exchange.names
+            return source
+        return exchange.translation(source)
 
     def _prepare_responses(self, exchange: Exchange, client_body: JSON) -> Any:
         """What goes up, with all that the request only refers to; sets the `source`."""

@@ -5296,6 +5296,56 @@ def test_hub_tells_a_call_at_once_behind_a_whole_one():
     assert len(sink.told) == 5, "a cut call that has not begun is left out"
 
 
+NAMELESS = [{"id": odd, "call_id": odd} for odd in ("", None, 5, [], {})] + [{}]
+
+
+@pytest.mark.parametrize("odd", NAMELESS, ids=lambda odd: str(odd.get("id", "absent")))
+@pytest.mark.parametrize("dialect", ["messages", "chat", "responses"])
+def test_hub_makes_the_ids_that_an_upstream_leaves_out(dialect, odd):
+    wire = RWire()
+    told = {"name": "ls", "input": {}, "arguments": "{}", **odd}
+    raw = m_start()
+    chunks = b""
+    for at in range(2):
+        raw += m_event("content_block_start", index=at, content_block={"type": "tool_use", **told})
+        raw += m_event("content_block_stop", index=at)
+        wire.item("done", at, {"type": "function_call", **told})
+        call = {"index": at, "function": told, **odd}
+        chunks += data({"choices": [{"delta": {"tool_calls": [call]}}]})
+    raw += m_event("message_delta", delta={"stop_reason": "tool_use"}) + m_event("message_stop")
+    items = [{"type": "function_call", **told} for _ in range(2)]
+    chunks += data({"choices": [{"finish_reason": "tool_calls"}]})
+    answers = {
+        "messages": (raw, cp.MessagesReader),
+        "chat": (chunks, cp.ChatReader),
+        "responses": (wire.end(output=items).raw, cp.ResponsesReader),
+    }
+    raw, reader = answers[dialect]
+    for fold in (False, True):
+        for writer, pattern in (
+            (cp.MessagesWriter("msg_1", "m", fold=fold), rb'"id":"(call_[^"]+)"'),
+            (cp.ChatWriter("chatcmpl-1", "m", 1, False, fold=fold), rb'"id":"(call_[^"]+)"'),
+            (r_writer(fold=fold), rb'"call_id":"(call_[^"]+)"'),
+        ):
+            machine = cp.Translation(reader(), writer)
+            out = machine.feed(raw) + machine.finish()
+            ids = re.findall(pattern, cp.dumps(machine.whole()) if fold else out)
+            assert len(set(ids)) == 2 and b'id":""' not in out, (writer, ids)
+
+
+def test_hub_forgives_a_call_behind_a_stop_sequence():
+    wire = RWire().message(0, ["one END"])
+    raw = wire.call(1, ['{"a":']).end().raw
+    machine = cp.Translation(
+        cp.ResponsesReader(), cp.ChatWriter("i", "m", 1, False, fold=True), stops=("END",)
+    )
+    machine.feed(raw)
+    machine.finish()
+    choice = machine.whole()["choices"][0]
+    assert choice["message"] == {"role": "assistant", "content": "one "}
+    assert choice["finish_reason"] == "stop"
+
+
 @pytest.mark.parametrize("stops", [["x"] * 100_000, ["x" * 257], ["x" * 10**6] * 2])
 def test_hub_refuses_stop_sequences_that_cost_too_much(stops):
     for parse, key in ((cp.parse_messages, "stop_sequences"), (cp.parse_chat, "stop")):
@@ -6763,6 +6813,12 @@ def test_chat_fast_route_tells_the_same():
     assert fast_ones > 300
 
 
+def test_chat_hands_on_the_pictures_of_a_model():
+    turn = cp.Turn("assistant", (cp.Text("see"), cp.Image("https://x/y")))
+    (sent,) = cp.encode_chat(cp.Conversation((turn,)), C_GPT41)["messages"]
+    assert [part["type"] for part in sent["content"]] == ["text", "image_url"]
+
+
 def test_chat_stream_error_usage_and_names():
     sink = cp.CallGuard(cp.ChatWriter("i", "m", 1, False), names={"short": C_LONG})
     sink.call("k", "c", "short")
@@ -7532,6 +7588,29 @@ def test_responses_second_output_of_a_call_is_told_as_text():
     assert sent == [*calls[:2], {"role": "user", "content": [r_item("input_text", text=told)]}]
 
 
+SEARCHES = [
+    ("a reminder", [("user", "find x"), ("system", "y")], "find x"),
+    (
+        "a result",
+        [
+            ("user", "find x"),
+            ("assistant", [USE]),
+            ("user", [{"type": "tool_result", "tool_use_id": "c1"}]),
+        ],
+        "find x",
+    ),
+    ("more", [("user", "find x"), ("assistant", "x"), ("user", "and y")], "find x\n\nand y"),
+    ("begun", [("user", "find x"), ("assistant", "pre")], "find x"),
+]
+
+
+@pytest.mark.parametrize("name, turns, query", SEARCHES, ids=[row[0] for row in SEARCHES])
+def test_responses_search_query_is_what_the_users_said(name, turns, query):
+    messages = [{"role": role, "content": content} for role, content in turns]
+    body = {"messages": messages, "max_tokens": 9, "tools": SEARCH_ASK["tools"]}
+    assert cp.search_query(body) == query
+
+
 def test_responses_web_search():
     body = fit_body("responses", cp.search_request("cats"), R_GPT, RESPONSES).body
     assert {key: body[key] for key in body if key != "include"} == {
@@ -7757,6 +7836,16 @@ def test_messages_reader_under_every_cut(name, raw, expected):
             assert told[-1][1].startswith(expected[-1][1])
         else:
             assert told == expected
+
+
+@pytest.mark.parametrize("choice", ["auto", "none", "required", "=f"])
+@pytest.mark.parametrize("parallel", [None, False])
+def test_messages_choice_needs_tools(choice, parallel):
+    conv = cp.Conversation((), tool_choice=choice, parallel=parallel)
+    assert not {"tools", "tool_choice"} & cp.encode_messages(conv, C_CLAUDE).keys()
+    conv = conv._replace(tools=(cp.Tool("f", "", {"type": "object"}),))
+    sent = cp.encode_messages(conv, C_CLAUDE)["tool_choice"]
+    assert sent == {"type": "none"} if choice == "none" else len(sent) > (parallel is False)
 
 
 def test_messages_reader_survives_wrong_types():
@@ -8014,6 +8103,23 @@ def test_responses_parse_tools_and_choice():
     ]
 
 
+def test_responses_found_tools_have_the_names_of_the_offered():
+    tools = [{"type": "function", "name": "a__b"}, R_SEARCH]
+    inner = {"type": "namespace", "name": "a", "tools": [{"type": "function", "name": "b"}]}
+    found = r_item("tool_search_output", call_id="c", tools=[inner])
+    conv = r_parsed(r_item("tool_search_call", call_id="c", arguments={}), found, tools=tools)
+    assert [tool.name for tool in conv.tools] == ["a__b", "tool_search", "a__b_"]
+    assert conv.turns[-1].parts == (cp.Result("c", (cp.Text("Found tools: a__b_"),)),)
+
+
+def test_responses_verbosity_is_carried():
+    conv = r_parsed(text={"verbosity": "low"})
+    assert cp.encode_chat(conv, C_GPT41)["verbosity"] == "low"
+    assert cp.encode_responses(conv, R_GPT)["text"] == {"verbosity": "low"}
+    with pytest.raises(cp.BadRequest, match="^text.verbosity: expected a string"):
+        r_parsed(text={"verbosity": 1})
+
+
 def test_responses_instructions_without_input():
     conv = cp.parse_responses({"input": "", "instructions": "do"})
     assert conv.turns == (cp.Turn("system", (cp.Text("do"),)),)
@@ -8084,6 +8190,43 @@ def r_told(told, tools=(), **options):
     assert check_responses(events) == fold.whole()["output"] and fold.take() == b""
     assert {**events[-1]["response"], **R_SPENT.cost} == fold.whole()
     return events, fold.whole()
+
+
+def test_responses_writer_tells_no_call_the_arguments_of_another():
+    writer = r_writer()
+    for key in (0, 1):
+        writer.call(key, "c%d" % key, "ls")
+        writer.arguments(key, '{"a":')
+    writer.arguments(0, " \n")  # behind its end, but nothing
+    writer.arguments(1, "1}")
+    with pytest.raises(cp.UpstreamError, match="continued tool call 0 after its end"):
+        writer.arguments(0, "2}")
+    writer.end(*R_TOOLS[1:])
+    assert [item["arguments"] for item in writer.whole()["output"]] == ['{"a":', '{"a":1}']
+
+
+@pytest.mark.parametrize("reason", ["length", "content_filter"])
+def test_responses_writer_takes_no_half_summary_for_a_compaction(reason):
+    writer = r_writer(compact=True)
+    writer.text("So far")
+    with pytest.raises(cp.UpstreamError, match="summary did not come whole"):
+        writer.end(reason, R_SPENT)
+    writer = r_writer(compact=True)
+    with pytest.raises(cp.UpstreamError, match="summary did not come whole"):
+        writer.end("stop", R_SPENT)
+
+
+def test_responses_compaction_is_nothing_but_its_summary():
+    told = [("reasoning", "hm"), ("opaque", "E", "messages:anthropic"), ("text", "So far")]
+    events, whole = r_told([*told, R_STOP], compact=True)
+    assert [item["type"] for item in whole["output"]] == ["compaction"]
+    assert cp.summary_text(whole["output"][0]) == cp.SUMMARY_LEAD + "So far"
+
+
+@pytest.mark.parametrize("kind", [{}, [], 1, None])
+def test_responses_reader_survives_an_item_of_no_kind(kind):
+    wire = RWire().item("added", 0, {"type": kind}).item("done", 0, {"type": kind, "name": "x"})
+    assert resp_read([wire.message(1, ["a"]).end().raw])[0] == ("text", "a")
 
 
 def test_responses_writer_gives_each_tool_back_as_what_it_is():
@@ -14109,7 +14252,7 @@ GUARD_CASES = (
             ("x-api-key", KEY[1:], 401),
         )
     ]
-    + [("HEAD", {}, LOCKED, 0), ("GET", {}, LOCKED, 401)]
+    + [(method, {}, LOCKED, 401) for method in ("HEAD", "GET")]
 )
 
 
@@ -14128,6 +14271,9 @@ def test_guard_leaves_only_the_front_page_open_and_checks_absolute_targets():
     config = cp.Config(**LOCKED)
     head = cp.Request("GET", "/", "", {"host": "localhost"})
     cp.guard(head._replace(authority="localhost"), config, 1)
+    cp.guard(head._replace(method="HEAD", path="/api/hello"), config, 1)
+    with pytest.raises(cp.AuthRequired):
+        cp.guard(head._replace(method="POST"), config, 1)
     for authority, path, failure in (
         (None, "//", cp.AuthRequired),
         ("evil", "/", cp.Forbidden),
@@ -16135,8 +16281,10 @@ def test_quota_shapes(name, reply, billing, quota, left, blocked):
         {},
         {"quota_snapshots": [1], "limited_user_quotas": {"chat": None}},
         {"quota_snapshots": {"chat": 3}, "monthly_quotas": {"chat": "x"}},
+        {"login": 5},
     ):
-        assert isinstance(cp.parse_quota(odd)["quotas"], dict)
+        got = cp.parse_quota(odd)
+        assert isinstance(got["quotas"], dict) and got["login"] is None
 
 
 # -- against the fake --------------------------------------------------------------------
@@ -16760,6 +16908,19 @@ async def test_routes_every_path_and_shape(up, proxy):
     assert up.requests[-1].path == "/v1/engines/copilot-codex/completions"
     page = await proxy.ask("GET", "/", headers={"Accept": "text/html"})
     assert page.status == 200 and page.headers["content-type"].startswith("text/html")
+
+
+@whole_program(api_key="0123456789abcdef")
+async def test_only_the_front_page_and_hello_are_read_without_the_key(up, proxy):
+    for route in cp.ROUTES:
+        path = route.path.replace("{id}", "claude-sonnet-4.5")
+        for method in ("HEAD", "GET", "POST"):
+            open_to_all = route.handler == "home" and method != "POST"
+            answer = await proxy.ask(method, path)
+            assert answer.status == (200 if open_to_all else 401), (method, path)
+    assert not up.requests  # nor was anybody asked on a stranger's behalf
+    answer = await proxy.ask("HEAD", "/v1/models", headers={"x-api-key": "0123456789abcdef"})
+    assert answer.status == 200
 
 
 @whole_program()
@@ -18245,10 +18406,10 @@ def test_answers_end_where_the_client_says_stop(path, model, streamed):
     assert (text, reasons) == ("o", ["stop"])
 
 
-def run_logged(scenario):
+def run_logged(scenario, least=logging.DEBUG):
     """What a scenario gives, and the lines that were logged meanwhile."""
     lines = []
-    listener = logging.Handler()
+    listener = logging.Handler(least)
     listener.emit = lambda record: lines.append(record.getMessage())
     cp.LOG.addHandler(listener)
     try:
@@ -18269,9 +18430,10 @@ def run_logged(scenario):
 def test_what_is_no_model_request_leaves_a_line(method, path, body, word):
     async def main():
         async with FakeUpstream() as up, Proxy(up) as proxy:
+            await proxy.ask(method, path, body, {"Origin": PAGE})  # a stranger's is no news
             return await proxy.ask(method, path, body)
 
-    answer, lines = run_logged(main())
+    answer, lines = run_logged(main(), logging.WARNING)
     refused = [line for line in lines if "request_refused" in line]
     assert len(refused) == 1 and '"status": %d' % answer.status in refused[0]
     assert path in refused[0] and word in refused[0] and len(refused[0]) < 250, refused
