@@ -2325,7 +2325,8 @@ class Sink(Protocol):
         was cut at, where that is known.
     error(exc): one event, and nothing after it
     take() -> bytes: what was written since the last call
-    whole() -> JSON: after end(), the same answer as one object
+    search(query, pages): a web search was run; MessagesWriter alone has it
+    whole() -> JSON: after end(), the same answer as one object; its `id` at any time
     """
 
     def __getattr__(self, name: str) -> Any: ...
@@ -2342,7 +2343,7 @@ class Reader:
     done = False  # nothing can follow, the upstream may be left
 
     def read(self, event: SSEEvent, sink: Sink) -> None:
-        """Give one event to `sink`; raises UpstreamError on an error inside it."""
+        """Give one event to `sink`; raises ProxyError on an error inside it."""
 
 
 def event_object(event: SSEEvent) -> JSON:
@@ -2358,11 +2359,12 @@ class StopAt:
     """A Sink before `sink` that ends the answer before the first of `stops`, where an
     upstream does not (UPSTREAM 22.6). The rest is read for its usage."""
 
+    _held = ""  # what may begin a stop sequence
+    _hit = ""  # the stop sequence that came
+
     def __init__(self, sink: Any, stops: Sequence[str]) -> None:
         self._sink = sink
         self._stops = stops
-        self._held = ""  # what may begin a stop sequence
-        self._hit = ""  # the stop sequence that came
 
     def text(self, text: str) -> None:
         if self._hit:
@@ -2406,8 +2408,9 @@ class CallGuard:
     """A Sink before `sink` that tells calls one after another, each of them whole.
 
     A call is told with its first arguments, or at the end if the one before it was not
-    whole then: some upstreams send several at a time. What is encoded twice is
-    unwrapped at the end; what is no JSON object then is an UpstreamError.
+    whole then: some upstreams send several at a time. One without an id gets one of the
+    answer's. What is encoded twice is unwrapped at the end; what is no JSON object then
+    is an UpstreamError.
     """
 
     def __init__(
@@ -2424,12 +2427,15 @@ class CallGuard:
 
     def call(self, key: Hashable, call_id: str, name: str) -> None:
         self._calls[key] = (self._own.get(name, name), [])
-        self._waiting[key] = call_id
+        self._waiting[key] = (
+            call_id or f"call_{self._sink.whole()['id']}_{len(self._calls)}"
+        )
 
     def arguments(self, key: Hashable, fragment: str) -> None:
         if key not in self._calls:
-            words = "the upstream sent arguments of tool call %r, which never began"
-            raise UpstreamError(words % (key,))
+            raise UpstreamError(
+                f"the upstream sent arguments of tool call {key!r}, which never began"
+            )
         name, pieces = self._calls[key]
         if not pieces:
             fragment = fragment.lstrip()  # some upstreams open with a blank
@@ -2475,6 +2481,13 @@ class CallGuard:
         return getattr(self._sink, name)
 
 
+def refuse_late(key: Hashable, fragment: str) -> None:
+    """Raise UpstreamError for arguments of an ended call, if they are more than blanks:
+    clients run a tool at its end, so what comes later is lost for good."""
+    if fragment.strip():
+        raise UpstreamError(f"the upstream continued tool call {key!r} after its end")
+
+
 GO_ON = "Please continue."  # where a model takes no text begun for it (UPSTREAM 11.5)
 CUT_SHORT = (
     "the upstream ended the answer without finishing it. Nothing is wrong with your "
@@ -2510,7 +2523,7 @@ class StreamTranslator:
             try:
                 if not self.done:
                     self._read(event)
-            except UpstreamError:
+            except ProxyError:
                 # The answer is whole: behind it only a usage still matters.
                 if not self.finished:
                     raise
@@ -2545,16 +2558,16 @@ class Translation(StreamTranslator):
         super().__init__()
         self._reader = reader
         self._sink = sink
-        if stops:
-            sink = StopAt(sink, stops)
-        self._guard = CallGuard(sink, free, names)
+        self._outer: Any = CallGuard(sink, free, names)
+        if stops:  # first of all: what comes after one is no call to guard
+            self._outer = StopAt(self._outer, stops)
 
     usage = property(lambda self: self._reader.usage)
     model = property(lambda self: self._reader.model)
 
     def _read(self, event: SSEEvent) -> None:
         reader = self._reader
-        reader.read(event, self._guard)
+        reader.read(event, self._outer)
         self.finished = reader.finish_reason != ""
         self.failure = reader.failure
         self.done = reader.done
@@ -2566,7 +2579,7 @@ class Translation(StreamTranslator):
         """End the answer; raises what the upstream failed by."""
         out = super().finish()
         reader = self._reader
-        self._guard.end(reader.finish_reason, reader.usage, reader.stop_sequence)
+        self._outer.end(reader.finish_reason, reader.usage, reader.stop_sequence)
         return out + self.take()
 
     def fail(self, exc: ProxyError) -> bytes:
@@ -2724,8 +2737,7 @@ def _parse_parts(content: Any, place: str, path: str) -> List[Any]:
 
 
 def _parse_message(message: JSON, path: str) -> Turn:
-    roles = ("user", "assistant", "system")
-    role = required_word(message, "role", roles, path)
+    role = required_word(message, "role", ("user", "assistant", "system"), path)
     parts = _parse_parts(message.get("content"), role, path + ".content")
     return Turn(role, tuple(parts))
 
@@ -2905,9 +2917,11 @@ def _encode_parts(parts: Iterable[Any], source: str) -> List[JSON]:
             blocks.append(_encode_thinking(part, source))
         elif isinstance(part, Result):
             content = _encode_parts(part.parts, source)
-            failed = part.is_error or None
-            block = {"type": "tool_result", "tool_use_id": part.call_id}
-            blocks.append({**block, **given(content=content, is_error=failed)})
+            block = given(
+                type="tool_result", tool_use_id=part.call_id, content=content,
+                is_error=part.is_error or None,
+            )
+            blocks.append(block)
         else:
             blocks.append(_encode_file(part))
     return list(filter(None, blocks))
@@ -2923,10 +2937,12 @@ def _encode_tools(conversation: Conversation) -> JSON:
         )
         tools.append(entry)
     wanted = conversation.tool_choice
+    if not tools:
+        return {}  # a choice would be among what room 12 declares for the history
     choice = given(type=CHOICE_TYPES.get(wanted))
     if wanted.startswith("="):
         choice = {"type": "tool", "name": wanted[1:]}
-    if conversation.parallel is False:
+    if conversation.parallel is False and wanted != "none":  # which stands alone
         choice = {"type": "auto", **choice, "disable_parallel_tool_use": True}
     return given(tools=tools, tool_choice=choice)
 
@@ -3009,13 +3025,14 @@ def messages_event(event: SSEEvent, message: JSON) -> JSON:
 class MessagesReader(Reader):
     """A Reader of /v1/messages; `source` is the model's messages_source()."""
 
+    _signature = ""  # of the open block
+    _calls = 0  # how many have begun; the latest is the open one
+
     def __init__(self, source: str = "messages:anthropic") -> None:
         self._source = source
         self._message: JSON = {"usage": {}}
         self._ending: JSON = {}  # what message_delta told
         self._block: JSON = {}  # the open one
-        self._signature = ""  # of it
-        self._calls = 0  # how many have begun; the latest is the open one
 
     usage = property(lambda self: native_usage(self._message))
 
@@ -3082,13 +3099,10 @@ class MessagesReader(Reader):
 
 # --- answers for Anthropic clients ----------------------------------------------------
 
-
-STOP_REASONS = {
-    "stop": "end_turn",
-    "length": "max_tokens",
-    "tool_calls": "tool_use",
-    "content_filter": "refusal",
-}
+STOP_REASONS = dict(
+    stop="end_turn", length="max_tokens", tool_calls="tool_use",
+    content_filter="refusal",
+)
 # What may be open -> more of its start, the type and the field of its deltas.
 OPENINGS: Dict[str, Tuple[JSON, bytes, bytes]] = {
     "text": ({"text": ""}, b"text_delta", b"text"),
@@ -3118,6 +3132,11 @@ class MessagesWriter:
     little. A tool block ends when other content comes, or the answer ends.
     """
 
+    _open = ""  # the type of the open block
+    _key: Hashable = None  # of the open call
+    _index = -1
+    _calls = 0
+
     def __init__(
         self, message_id: str, model: str, input_tokens: int = 0, *, fold: bool = False,
         thinking: bool = True,
@@ -3130,13 +3149,9 @@ class MessagesWriter:
         self._thinking = thinking  # asked for; else only what a call needs is told
         self._mute = fold  # no bytes are wanted, or none any more
         self._out: List[bytes] = []
-        self._open = ""  # the type of the open block
-        self._block: JSON = {}  # its start
-        self._key: Hashable = None  # of the open call
-        self._index = -1
+        self._block: JSON = {}  # the start of the open one
         self._pending: List[str] = []  # told of it, not yet written
         self._text: List[str] = []  # what was
-        self._calls = 0
         self._signatures: List[str] = []  # not yet written
         self._refusal = ""
 
@@ -3178,10 +3193,8 @@ class MessagesWriter:
     def arguments(self, key: Hashable, fragment: str) -> None:
         if self._open == "tool_use" and key == self._key:
             self._pending.append(fragment)
-        elif fragment.strip():
-            # Clients run a tool at its stop event: what comes later is lost for good.
-            words = "the upstream continued tool call %r after its end"
-            raise UpstreamError(words % (key,))
+        else:
+            refuse_late(key, fragment)
 
     def search(self, query: str, pages: Mapping[str, str]) -> None:
         """Tell of a web search that was run for the answer: the titles of its pages."""
@@ -3380,7 +3393,6 @@ class MessagesTap(StreamTranslator):
 
 SAME_IN_RESPONSES = {"verbosity": str, "prompt_cache_key": str, "metadata": dict}
 
-
 # Gemini refuses calls that come back without their reasoning (UPSTREAM 9.1). Most
 # clients keep only what OpenAI's API knows, but all keep ids: a call's id carries it.
 CARRIED = "#" + SIGNATURE_MARK
@@ -3464,13 +3476,10 @@ def _parse_assistant(message: JSON, path: str) -> List[Any]:
     return [*thoughts, *_parse_content(message, path), refusal, *calls]
 
 
-TURN_ROLES = {
-    "system": "system",
-    "developer": "system",
-    "user": "user",
-    "tool": "user",
-    "assistant": "assistant",
-}  # role "function" went with functions
+TURN_ROLES = dict(
+    system="system", developer="system", user="user", tool="user",
+    assistant="assistant",
+)  # role "function" went with functions
 
 
 def _parse_turn(message: JSON, path: str) -> Turn:
@@ -3501,7 +3510,7 @@ def _parse_tool(entry: JSON, path: str) -> Tool:
 def _parse_choice(body: JSON, tools: Tuple[Tool, ...]) -> Tuple[str, Tuple[Tool, ...]]:
     """The hub's tool_choice, and the tools that are left to choose from."""
     choice = body.get("tool_choice")
-    if choice in (None, "auto", "none", "required"):
+    if choice in (None, *CHOICE_TYPES):
         return choice or "", tools
     kinds = (*ARGUMENTS, "allowed_tools")
     choice = field(body, "tool_choice", dict)
@@ -3590,11 +3599,11 @@ def _encode_part(part: Any) -> JSON:
     return {"type": "image_url", "image_url": image}
 
 
-def _encode_content(parts: List[Any], role: str) -> Any:
-    """A string where there is only text; a model's answer is nothing else."""
-    if role == "assistant" or all(isinstance(part, Text) for part in parts):
+def _encode_content(parts: List[Any]) -> Any:
+    """A string where there is only text."""
+    if all(isinstance(part, Text) for part in parts):
         return text_of(parts)
-    return [_encode_part(part) for part in parts if part != Text("")]
+    return list(map(_encode_part, parts))
 
 
 def _encode_turn(turn: Turn, source: str) -> List[JSON]:
@@ -3620,11 +3629,11 @@ def _encode_turn(turn: Turn, source: str) -> List[JSON]:
             rest.append(part)
         elif part.source in ("", source):
             # Gemini's opaque comes blocks after its text and wants that text back
-            # beside it (UPSTREAM 9.1, 9.3), so the text is what no other vendor's
-            # opaque belongs to.
+            # beside it (UPSTREAM 9.1, 9.3), so text is given back unless another
+            # vendor's opaque came with it.
             thoughts += part.text
             opaque = part.opaque or opaque
-    content = _encode_content(rest, turn.role)
+    content = _encode_content(rest)
     message: JSON = {"role": turn.role, "content": content or None}
     if opaque:
         message.update(reasoning_text=thoughts, reasoning_opaque=opaque)
@@ -3682,8 +3691,8 @@ OPAQUE_FIELDS = ("reasoning_opaque", "signature")
 def _first_words(delta: JSON, keys: Tuple[str, ...]) -> str:
     """Of several names for one thing, the first that holds words."""
     for key in keys:
-        words = delta.get(key)
-        if words and isinstance(words, str):
+        words = text_at(delta, key)
+        if words:
             return words
     return ""
 
@@ -3700,11 +3709,12 @@ def _filter_text(choice: JSON, delta: JSON) -> str:
 class _OpenCall:
     """A tool call under way; arguments that come before its name are held."""
 
+    name = ""
+    held = ""
+    empty = True  # no argument went on
+
     def __init__(self, call_id: str) -> None:
         self.id = call_id
-        self.name = ""
-        self.held = ""
-        self.empty = True  # no argument went on
 
 
 def _one_string(raw: bytes) -> Optional[str]:
@@ -3723,18 +3733,18 @@ class ChatReader(Reader):
     `source` is chat_source() of the model; encrypted reasoning is told as its work.
     """
 
+    _has_content = False
+    _latest: Optional[_OpenCall] = None
+    # Of the last chunk, if it was plain: the bytes around its words, and their taker.
+    _frame: Optional[Tuple[bytes, bytes, Callable[[str], None]]] = None
+
     def __init__(self, source: str = "") -> None:
         self._source = source
-        self._has_content = False
         self._calls: Dict[str, _OpenCall] = {}  # by id
         self._at: Dict[Optional[int], _OpenCall] = {}  # the latest of each index
-        self._latest: Optional[_OpenCall] = None
-        # Of the last chunk, if it was plain: the bytes around its words, and who takes
-        # them.
-        self._frame: Optional[Tuple[bytes, bytes, Callable[[str], None]]] = None
 
     def read(self, event: SSEEvent, sink: Sink) -> None:
-        """Give one event to `sink`; raises UpstreamError on an error inside it."""
+        """Give one event to `sink`; raises ProxyError on an error inside it."""
         if self._frame:
             # What stands between the known bytes is one whole JSON string, so the rest
             # of the document was parsed just before: 0.8 us instead of 5 to 15.
@@ -3897,25 +3907,24 @@ class ChatWriter:
     uncarry and parse_chat take back. `custom` are the names of the custom tools.
     """
 
+    _reason = ""  # why it ended
+    _carried = ""  # what the next call's id is to carry
+
     def __init__(
         self, completion_id: str, model: str, created: int, include_usage: bool, *,
         fold: bool = False, custom: Container[str] = (),
     ) -> None:
-        self._about: JSON = {
-            "id": completion_id,
-            "object": "chat.completion.chunk",
-            "created": created,
-            "model": model,
-        }
+        self._about: JSON = dict(
+            id=completion_id, object="chat.completion.chunk", created=created,
+            model=model,
+        )
         self._include_usage = include_usage
         self._fold = fold
         self._custom = custom
-        self._reason = ""  # why it ended
         self._pieces: Dict[Any, List[str]] = {}  # with fold: the texts by their key
         self._frames: Dict[Any, Tuple[bytes, ...]] = {}  # else: the bytes around one
         self._calls: Dict[Hashable, Tuple[int, JSON]] = {}  # with their indexes
         self._inputs: Dict[int, List[str]] = {}  # of custom calls, till they are whole
-        self._carried = ""  # what the next call's id is to carry
         self._out: List[bytes] = []
         self._write_chunk({"role": "assistant", "content": ""})
 
@@ -4055,12 +4064,9 @@ class CompletionStream(StreamTranslator):
     def __init__(self, engine: str) -> None:
         super().__init__()
         self._choices: Dict[int, JSON] = {}  # by their index
-        self._about = {
-            "id": "cmpl-0",
-            "object": "text_completion",
-            "created": 0,
-            "model": engine,
-        }
+        self._about: JSON = dict(
+            id="cmpl-0", object="text_completion", created=0, model=engine,
+        )
 
     def _read(self, event: SSEEvent) -> None:
         if event.data.strip() == b"[DONE]":
@@ -4287,13 +4293,16 @@ def call_arguments(item: JSON) -> str:
     return held if isinstance(held, str) else dumps_text(held)
 
 
-def _parse_result(kind: str, item: JSON, path: str) -> Result:
+def _parse_result(table: ToolTable, kind: str, item: JSON, path: str) -> Result:
     call_id = required_text(item, "call_id", path)
     output = item.get("output") or ""
     if kind == "tool_search_output":
-        found = ToolTable({"tools": item.get("tools")}).tools
+        found = [
+            table.name_of(tool._replace(name=tool.own)._asdict())
+            for tool in ToolTable({"tools": item.get("tools")}).tools.values()
+        ]
         output = "Found tools: %s" % (", ".join(found) or "none")
-    elif kind in RESULTS[:2]:
+    elif kind.removesuffix("_output") in NAMED_CALLS:
         return Result(call_id, _parse_input_content(item, "output", path))
     elif not isinstance(output, str):
         output = dumps_text(output)
@@ -4307,7 +4316,7 @@ def _parse_item(table: ToolTable, item: JSON, path: str) -> Turn:
         content = _parse_input_content(item, "content", path)
         return Turn(role.replace("developer", "system"), content)
     if kind in RESULTS:
-        return Turn("user", (_parse_result(kind, item, path),))
+        return Turn("user", (_parse_result(table, kind, item, path),))
     if kind.startswith("compaction"):
         return Turn("user", (Text(summary_text(item)),))
     parts: Tuple[Any, ...] = ()
@@ -4337,7 +4346,7 @@ def _parse_item(table: ToolTable, item: JSON, path: str) -> Turn:
 def _choice_among(body: JSON, table: ToolTable) -> str:
     """The choice; where only some are allowed, the others are not offered then."""
     choice = body.get("tool_choice")
-    if choice in (None, "auto", "none", "required"):
+    if choice in (None, *CHOICE_TYPES):
         return choice or ""
     kind = required_text(expect(choice, dict, "tool_choice"), "type", "tool_choice")
     if kind.startswith(SPARED_TOOLS):
@@ -4385,6 +4394,7 @@ def parse_responses(body: JSON) -> Conversation:
             {**form, "json_schema": named}, "text.format", "text.format"
         ),
         user=text_field(body, "user") or text_field(body, "prompt_cache_key"),
+        extra=given(verbosity=text_field(text, "verbosity", "text")),
         left_out=tuple(table.left_out),
     )
 
@@ -4494,12 +4504,13 @@ FAILURES = ("response.failed", "response.cancelled", "error")
 PREAMBLE = ("response.created", "response.in_progress")
 
 
-def better_failure(obj: JSON, old: Optional[ProxyError]) -> ProxyError:
-    """Which tells more: one failure comes as two events, in any order and each with
-    half the words (UPSTREAM 22.4)."""
+def take_failure(reader: Any, obj: JSON) -> None:
+    """Keep the `failure` that tells more: one comes as two events, in any order and
+    each with half the words (UPSTREAM 22.4). With the second `reader` is done."""
+    old = reader.failure
+    reader.done = old is not None
     if old is None or "without a word" in str(old):
-        return error_in_stream(obj)
-    return old
+        reader.failure = error_in_stream(obj)
 
 
 class ResponsesOpening(StreamTranslator):
@@ -4514,8 +4525,7 @@ class ResponsesOpening(StreamTranslator):
         self.done = True
         kind, obj = parse_event(event)
         if kind in FAILURES:
-            self.done = self.failure is not None
-            self.failure = better_failure(obj, self.failure)
+            take_failure(self, obj)
 
 
 TEXT_DELTA = "response.output_text.delta"
@@ -4586,14 +4596,14 @@ class ResponsesReader(Reader):
         item = object_at(obj, "item")
         is_done = kind != "response.output_item.added"
         name = text_at(item, "name")
-        is_call = item.get("type") in NAMED_CALLS and index not in self._calls
+        is_call = text_at(item, "type") in NAMED_CALLS and index not in self._calls
         if (index, ALL_PARTS) in self._given:
             return
         if is_call and (name or is_done):
             if not name:
                 raise UpstreamError("the upstream called a nameless tool; try again")
-            self._calls[index] = text_at(item, "call_id")
-            sink.call(index, self._calls[index], name)
+            call_id = self._calls[index] = text_at(item, "call_id")
+            sink.call(index, call_id, name)
         if not is_done:
             return
         self._given.add((index, ALL_PARTS))
@@ -4610,7 +4620,7 @@ class ResponsesReader(Reader):
     def _ended(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
         response = object_at(obj, "response")
         # Some items stand only here, and some upstreams count them otherwise.
-        known = {call_id: index for index, call_id in self._calls.items()}
+        known = {call_id: index for index, call_id in self._calls.items() if call_id}
         for at, item in enumerate(objects_at(response, "output")):
             index = known.get(text_at(item, "call_id"), at)
             self._item(kind, index, {"item": item}, sink)
@@ -4629,14 +4639,11 @@ class ResponsesReader(Reader):
         pages: Dict[str, str] = {}
         for item in objects_at(object_at(obj, "response"), "output"):
             query = max(query, text_at(object_at(item, "action"), "query"), key=len)
-            notes = [
-                note
+            pages.update(
+                (text_at(note, "url"), text_at(note, "title"))
                 for part in objects_at(item, "content")
                 for note in objects_at(part, "annotations")
                 if note.get("type") == "url_citation"
-            ]
-            pages.update(
-                (text_at(note, "url"), text_at(note, "title")) for note in notes
             )
         sink.search(query, pages)
         self._ended(kind, index, obj, sink)
@@ -4654,7 +4661,7 @@ class ResponsesReader(Reader):
     SEARCH_EVENTS = dict.fromkeys(ENDINGS, _searched)
 
     def read(self, event: SSEEvent, sink: Sink) -> None:
-        """Give one event to `sink`; raises UpstreamError for garbage."""
+        """Give one event to `sink`; raises ProxyError for garbage."""
         name, data = event
         # Unparsed: response.created alone repeats 100 KB of tools (UPSTREAM 10.2).
         is_known = name in self._events or name in FAILURES
@@ -4667,8 +4674,7 @@ class ResponsesReader(Reader):
             return
         kind, obj = parse_event(event)
         if kind in FAILURES:
-            self.done = self.failure is not None
-            self.failure = better_failure(obj, self.failure)
+            take_failure(self, obj)
             self.finish_reason = "error"
         elif kind in self._events:
             step = self._events[kind]
@@ -4781,6 +4787,7 @@ class ResponsesWriter:
 
     _number = 0  # of the event that comes next
     _open: Optional[_OpenItem] = None
+    _key: Hashable = None  # of the latest call
 
     def __init__(
         self, frame: JSON, tools: Mapping[str, Tool], *, fold: bool = False,
@@ -4790,7 +4797,7 @@ class ResponsesWriter:
         self._frame = frame
         self._tools = tools
         self._mute = fold
-        self._summary = summary  # reasoning is shown in words
+        self._summary = summary and not compact  # reasoning is shown in words
         self._encrypted = encrypted or compact  # and in its vendor's own form
         self._compact = compact  # the answer is a summary to go on with
         self._gist: List[str] = []  # its words
@@ -4824,6 +4831,8 @@ class ResponsesWriter:
             self._add_words("reasoning", text)
 
     def opaque(self, data: str, source: str) -> None:
+        if self._compact:
+            return
         packed = pack_reasoning(data, source)
         if self._open is None:
             self._add_whole("reasoning", packed, summary=[])
@@ -4842,13 +4851,13 @@ class ResponsesWriter:
             item.update(name=tool.own, **given(namespace=tool.namespace))
         item.update(call_members(tool.kind, ""))
         self._open = self._add_item(item, tool)
+        self._key = key
 
     def arguments(self, key: Hashable, fragment: str) -> None:
         call = self._open
-        if call is None or not isinstance(call.form, Tool):
-            # Clients run a tool when its item is done: what comes later would be lost.
-            words = "the upstream continued tool call %r after its end"
-            raise UpstreamError(words % (key,))
+        if call is None or not isinstance(call.form, Tool) or key != self._key:
+            refuse_late(key, fragment)
+            return
         call.pieces.append(fragment)
         if call.form.kind == "function":
             self._write("function_call_arguments.delta", **call.place, delta=fragment)
@@ -4858,6 +4867,8 @@ class ResponsesWriter:
         why = {"length": "max_output_tokens", "content_filter": reason}.get(reason)
         status = "incomplete" if why else "completed"
         if self._compact:
+            if why or not self._gist:
+                raise UpstreamError("the summary did not come whole; try again")
             self._add_whole(
                 "compaction", pack_reasoning("".join(self._gist), COMPACTED)
             )
@@ -5146,9 +5157,8 @@ class ResponsesTap(StreamTranslator):
         else:
             kind, obj = parse_event(event)
             if kind in FAILURES:
-                self.done = self.finished
                 self.finished = True
-                self.failure = better_failure(obj, self.failure)
+                take_failure(self, obj)
                 return
             self._changed = False
             self._pass_on(kind, obj)
@@ -5185,9 +5195,8 @@ def search_query(body: JSON) -> Optional[str]:
     tools = list_at(body, "tools")
     if len(tools) != 1 or not text_at(tools[0], "type").startswith("web_search_"):
         return None
-    return text_of(
-        parse_messages({**body, "tools": [], "tool_choice": None}).turns[-1].parts
-    )
+    turns = parse_messages({**body, "tools": [], "tool_choice": None}).turns
+    return text_of(part for turn in turns if turn.role == "user" for part in turn.parts)
 
 
 def search_model(models: Sequence[Model]) -> Optional[Model]:
@@ -5542,7 +5551,8 @@ def field_path(fit: Fit, words: str) -> Set[str]:
 
 
 def remove_path(value: Any, path: List[str]) -> bool:
-    """Remove what an error's path names; of `tools.*.custom.x` custom is but a tag."""
+    """Remove what an error's path names, where tags stand between the members: that is
+    a type, and of a tool without one it is custom."""
     if not path or not isinstance(value, (dict, list)):
         return False
     key, *rest = path
@@ -5551,7 +5561,9 @@ def remove_path(value: Any, path: List[str]) -> bool:
     if not rest:
         return value.pop(key, None) is not None
     inner = value.get(key)
-    return remove_path(inner if isinstance(inner, (dict, list)) else value, rest)
+    if key == value.get("type", "custom") and not isinstance(inner, (dict, list)):
+        inner = value
+    return remove_path(inner, rest)
 
 
 def drop_fields(fit: Fit) -> None:
@@ -5653,22 +5665,6 @@ def thinking_kind(fit: Fit, thinking: JSON) -> Optional[JSON]:
     return fitted if fitted["budget_tokens"] >= least else None
 
 
-def blocks_of(turn: JSON, *kinds: str) -> List[JSON]:
-    """The blocks of a turn that are of these kinds."""
-    blocks = objects_at(turn, "content")
-    return [block for block in blocks if block.get("type") in kinds]
-
-
-def loop_calls(fit: Fit, words: str = "") -> Set[str]:
-    """The calls behind the last prompt: the tool loop that is under way."""
-    calls: Set[str] = set()
-    for turn in reversed(objects_at(fit.body, "messages")):
-        if turn.get("role") == "user" and not blocks_of(turn, "tool_result"):
-            break
-        calls.update(str(call.get("id")) for call in blocks_of(turn, "tool_use"))
-    return calls
-
-
 def fit_thinking(fit: Fit) -> None:
     """Ask for thinking in the kind that the model has, or not at all."""
     thinking = fit.body.get("thinking")
@@ -5679,9 +5675,6 @@ def fit_thinking(fit: Fit) -> None:
     if kind not in ("adaptive", "enabled"):
         return
     forced = fit.read("tool_choice", "type") in ("any", "tool")
-    lost = fit.learnt.get("lost thinking")
-    if lost and not loop_calls(fit).isdisjoint(lost):
-        forced = True  # such a loop is refused thinking, as such a choice is
     fitted = None if forced else thinking_kind(fit, thinking)
     if fitted is None:
         fit.leave_out("thinking")
@@ -5718,17 +5711,17 @@ def tool_holder(tool: JSON) -> JSON:
     return tool
 
 
-OPENAI_CHOICES = {"auto": "auto", "required": "any", "none": "none"}
-
-
 def fit_messages_choice(fit: Fit) -> None:
     """OpenAI's forms are taken as a courtesy (UPSTREAM 0.4); a forced choice of a tool
     that is refused becomes `auto`."""
     choice = fit.body.get("tool_choice")
     if isinstance(choice, str):
-        choice = {"type": OPENAI_CHOICES.get(choice, choice)}
-    elif text_at(choice, "type") == "function":
+        choice = {"type": choice}
+    kind = text_at(choice, "type")
+    if kind == "function":
         choice = {"type": "tool", "name": tool_holder(choice).get("name")}
+    elif kind == "required":
+        choice = {**choice, "type": "any"}
     if text_at(choice, "type") in ("any", "tool") and "forced choice" in fit.learnt:
         choice = {key: choice[key] for key in choice if key != "name"}
         choice["type"] = "auto"
@@ -5741,18 +5734,18 @@ def fit_messages_choice(fit: Fit) -> None:
 
 # Clamped, never refused: an effort is a wish, and clients send what others list.
 EFFORT_PATH = {
-    MESSAGES: ("output_config", "effort"), RESPONSES: ("reasoning", "effort"),
-    CHAT: ("", "reasoning_effort"),
+    MESSAGES: ("output_config", "effort"),
+    RESPONSES: ("reasoning", "effort"),
 }
 FORMAT_PATH = {
-    MESSAGES: ("output_config", "format"), RESPONSES: ("text", "format"),
-    CHAT: ("", "response_format"),
+    MESSAGES: ("output_config", "format"),
+    RESPONSES: ("text", "format"),
 }
 
 
 def fit_effort(fit: Fit) -> None:
     """Clamp the effort to what the model lists, or what a refusal has listed."""
-    path = EFFORT_PATH[fit.endpoint]
+    path = EFFORT_PATH.get(fit.endpoint, ("", "reasoning_effort"))
     name = f"{path[0]}.{path[1]}".lstrip(".")
     effort = fit.read(*path)
     efforts = tuple(fit.learnt.get("effort", fit.model.efforts))
@@ -5764,9 +5757,6 @@ def fit_effort(fit: Fit) -> None:
     fit.put(*path, fitted or None)
     if not fitted:
         fit.tell(name)
-
-
-JSON_IN_WORDS = "Answer with one JSON object and nothing else"
 
 
 def add_to_system(fit: Fit, words: str) -> None:
@@ -5785,16 +5775,16 @@ def add_to_system(fit: Fit, words: str) -> None:
 
 def say_format(fit: Fit) -> None:
     """Ask in words for the output format that the model refuses as a field."""
-    path = FORMAT_PATH[fit.endpoint]
+    path = FORMAT_PATH.get(fit.endpoint, ("", "response_format"))
     form = fit.read(*path)
     fit.put(*path, None)
     if not isinstance(form, dict) or form.get("type") == "text":
         return
     fit.tell("output format (said in words)")
     schema = object_at(form, "json_schema").get("schema") or form.get("schema")
-    words = f"{JSON_IN_WORDS}."
+    words = JSON_ONLY
     if schema:
-        words = f"{JSON_IN_WORDS}, by this JSON Schema: {dumps_text(schema)}"
+        words = f"{words[:-1]}, by this JSON Schema: {dumps_text(schema)}"
     add_to_system(fit, words)
 
 
@@ -5831,7 +5821,7 @@ def fit_messages_tool(fit: Fit, tool: JSON) -> int:
 
 def is_blank(text: Any) -> bool:
     """Whether a text or a list says nothing; what is neither does not count as one."""
-    return text == [] or isinstance(text, str) and (not text or text.isspace())
+    return text in ("", []) or isinstance(text, str) and text.isspace()
 
 
 def fit_responses_tool(fit: Fit, tool: JSON) -> int:
@@ -6118,20 +6108,22 @@ LOST_TOOL = {
 
 
 def tidy_tools(fit: Fit) -> None:
-    """Declare what the history calls; say nothing of tools where there are none."""
+    """Say nothing of tools where there are none; declare what a history of Messages
+    calls."""
     body = fit.body
     choice = object_at(body, "tool_choice")
     if rename(fit, tool_holder(choice)):
         body["tool_choice"] = {**choice}  # a copy, so that encode() sees it
-    on_messages = fit.endpoint == MESSAGES
-    lost = [{**LOST_TOOL, "name": n} for n in fit.called if n not in fit.offered]
-    if on_messages and lost:
-        body["tools"] = [*(body.get("tools") or ()), *lost]
-    tools = body.get("tools")
-    if not tools:
+    if not body.get("tools"):
         for key in ("tools", "tool_choice", "parallel_tool_calls"):
             body.pop(key, None)
-    elif on_messages:
+    if fit.endpoint != MESSAGES:
+        return
+    lost = [{**LOST_TOOL, "name": n} for n in fit.called if n not in fit.offered]
+    tools = list_at(body, "tools")
+    if lost:
+        tools = body["tools"] = tools + lost
+    if tools:
         chosen = text_at(choice, "name")
         if chosen and chosen not in fit.offered:
             fit.leave_out("tool_choice")
@@ -6197,7 +6189,7 @@ def drop_blank(fit: Fit, block: JSON) -> int:
     text = block.get("text")
     if not isinstance(text, str):
         return KEPT
-    blank = not text or text.isspace() or text.startswith(BILLING_MARK)
+    blank = is_blank(text) or text.startswith(BILLING_MARK)
     return GONE if blank else KEPT
 
 
@@ -6208,18 +6200,17 @@ def say_server_block(fit: Fit, block: JSON) -> int:
         return KEPT
     if "code_execution" in run and "code_execution" in fit.offered:
         return KEPT  # newer models have that tool
-    remove_path(block, ["content", "*", "encrypted_content"])
+    remove_path(block, ["content", "encrypted_content"])
     plain = {key: block[key] for key in block if key != "cache_control"}
     return say_block(block, dumps_text(plain))
 
 
 def say_reference(fit: Fit, block: JSON) -> int:
     """A found tool that is not offered any more."""
-    if rename(fit, block, "tool_name"):
-        return CHANGED
-    name = str(block.get("tool_name"))
-    if name in fit.offered:
-        return KEPT
+    name = block.get("tool_name")
+    verdict = rename(fit, block, "tool_name")
+    if str(block.get("tool_name")) in fit.offered:
+        return verdict
     return say_block(block, f"Tool {name} is not available.")
 
 
@@ -6339,12 +6330,16 @@ def fit_document(fit: Fit, block: JSON) -> int:
     """A document that is text becomes text: only PDF is taken (UPSTREAM 11.5)."""
     source = own_source(fit, block)
     text = text_at(source, "data")
-    if isinstance(source.get("content"), (str, list)):
-        text = texts_in(source["content"])
+    content = source.get("content")
+    if isinstance(content, (str, list)):
+        text = texts_in(content)
+        if any(part.get("type") == "image" for part in objects(content)):
+            fit.tell("images of a document")
     elif source.get("type") != "text":
         return KEPT
     words = [text_at(block, "title"), text_at(block, "context"), text]
-    return say_block(block, "\n\n".join(filter(None, words)))
+    text = "\n\n".join(filter(None, words))
+    return GONE if is_blank(text) else say_block(block, text)
 
 
 # --- turns ----------------------------------------------------------------------------
@@ -6382,7 +6377,8 @@ def rank_of(block: Any) -> int:
 
 def sort_blocks(fit: Fit, turn: JSON) -> int:
     """Results first, as they are looked for right behind the calls (UPSTREAM 11.5), and
-    calls last: text behind one is refused as if it were a prefill (UPSTREAM 11.6)."""
+    calls last: text behind one is refused as if it were a prefill (UPSTREAM 11.6).
+    It is shown each turn, so it counts them for those that pair calls and results."""
     fit.turn += 1
     content = content_of(fit, turn)
     if type(content) is not list or len(content) < 2:
@@ -6395,9 +6391,10 @@ def sort_blocks(fit: Fit, turn: JSON) -> int:
 def fit_system_turn(fit: Fit, turn: JSON) -> int:
     """Instructions in between need a beta; else they become the user's words, as Claude
     Code folds them."""
+    # That model refuses them with the beta too.
     refused = "system turns" in fit.learnt or fit.model.id == "claude-sonnet-4.6"
-    if refused or not takes_beta(fit, MID_SYSTEM_BETA):  # that model refuses it too
-        turn.pop("output_config", None)
+    if refused or not takes_beta(fit, MID_SYSTEM_BETA):
+        turn.pop("output_config", None)  # which no other turn may have
         turn["role"] = "user"
         fit.turn += 1  # which it counts as from here on
         return CHANGED
@@ -6510,12 +6507,36 @@ def pair_blocks(fit: Fit) -> None:
 
 def end_with_user(fit: Fit) -> None:
     """Models since 4.6 refuse a text begun for them; older ones go on with it."""
-    turns = fit.body["messages"]
+    key = "input" if fit.endpoint == RESPONSES else "messages"
+    turns = list_at(fit.body, key)
     adaptive = fit.model.adaptive and "no adaptive" not in fit.learnt
     if adaptive or "prefill" in fit.learnt or fit.endpoint == CHAT:
         roles = [turn.get("role") for turn in turns if turn.get("role") != "system"]
         if roles[-1:] == ["assistant"]:
-            fit.body["messages"] = [*turns, {"role": "user", "content": GO_ON}]
+            fit.body[key] = [*turns, {"role": "user", "content": GO_ON}]
+
+
+def blocks_of(turn: JSON, *kinds: str) -> List[JSON]:
+    """The blocks of a turn that are of these kinds."""
+    blocks = objects_at(turn, "content")
+    return [block for block in blocks if block.get("type") in kinds]
+
+
+def loop_calls(fit: Fit, words: str = "") -> Set[str]:
+    """The calls behind the last prompt: the tool loop that is under way."""
+    calls: Set[str] = set()
+    for turn in reversed(objects_at(fit.body, "messages")):
+        if turn.get("role") == "user" and not blocks_of(turn, "tool_result"):
+            break
+        calls.update(str(call.get("id")) for call in blocks_of(turn, "tool_use"))
+    return calls
+
+
+def drop_lost_thinking(fit: Fit) -> None:
+    """No thinking in a tool loop whose own is lost, once that is refused. The loop is
+    looked at as it goes up, which is how the refusal has taught it."""
+    if not loop_calls(fit).isdisjoint(fit.learnt["lost thinking"]):
+        fit.leave_out("thinking")
 
 
 # --- OpenAI chat ----------------------------------------------------------------------
@@ -6677,13 +6698,10 @@ def fit_responses_fields(fit: Fit) -> None:
         body["prompt_cache_key"] = digest_of(cache_key)
 
 
-ITEM_CALLS = ("function_call", "custom_tool_call")
-
-
 def fit_items(fit: Fit) -> None:
     """Leave out ids, which another connection refuses (UPSTREAM 10.1), Codex's notes,
     and reasoning of another vendor or refused before; a compaction of ours becomes the
-    user's words. Every call has one output, and every output a call."""
+    user's words. Every call by name has one output, and every such output a call."""
     items = list_at(fit.body, "input")
     refused = fit.learnt.get("reasoning", ())
     names = [(text_at(item, "type"), text_at(item, "call_id")) for item in items]
@@ -6702,14 +6720,14 @@ def fit_items(fit: Fit) -> None:
             words = [{"type": "input_text", "text": summary_text(item)}]
             plain = {"type": "message", "role": "user", "content": words}
         call = kind.removesuffix("_output")
-        if call != kind and call in ITEM_CALLS:
+        if call != kind and call in NAMED_CALLS:
             known[call, call_id] -= 1
             if known[call, call_id] < 0:
                 parts = orphan_parts(item.get("output"), "input_text")
                 plain = {"role": "user", "content": parts}
         kept.append(plain)
         output = kind + "_output"
-        if kind in ITEM_CALLS and not known[output, call_id]:
+        if kind in NAMED_CALLS and not known[output, call_id]:
             kept.append({"type": output, "call_id": call_id, "output": INTERRUPTED})
     if kept != items:
         fit.body["input"] = kept
@@ -6779,7 +6797,7 @@ class Rule(NamedTuple):
 # chat) and `words` if a refusal tells of it; add it to the table of this room's tests,
 # and what the real service says to the fake upstream.
 # Top to bottom: those with `kinds` share a walk, which is where the first of them
-# stands, and the first words that match teach.
+# stands, and the first words that match teach, or nothing does if they have before.
 RULES: Tuple[Rule, ...] = (
     # Whole requests: first what must be refused, so that nothing is repaired in vain.
     Rule("shape", check_shape, EVERYWHERE),
@@ -6817,11 +6835,6 @@ RULES: Tuple[Rule, ...] = (
     Rule("always thinks", words=r"thinking\.type\.disabled"),  # UPSTREAM 22.3
     Rule("no adaptive", words=r"adaptive thinking is not supported"),
     Rule("no budget", words=r"thinking\.type\.enabled"),
-    Rule(
-        "lost thinking",
-        words=r"expected `?thinking`? or `?redacted_thinking`?, but found",
-        learn=loop_calls,
-    ),  # UPSTREAM 22.3
     Rule("thinking kind", fit_thinking, ON_MESSAGES),  # UPSTREAM 11.5
     Rule(
         "calm effort", words=r"effort '\w+' is not supported when thinking is disabled"
@@ -6919,6 +6932,12 @@ RULES: Tuple[Rule, ...] = (
         "prefill", end_with_user, r"/v1/messages |/chat/completions \S* claude",
         words=r"does not support assistant message prefill",
     ),  # UPSTREAM 11.5
+    Rule(
+        "lost thinking",
+        drop_lost_thinking,
+        words=r"expected `?thinking`? or `?redacted_thinking`?, but found",
+        learn=loop_calls,
+    ),  # UPSTREAM 22.3
     Rule("tool list", tidy_tools, EVERYWHERE),  # UPSTREAM 11.5, 22.6
     Rule("too many marks", drop_marks, ON_MESSAGES),  # UPSTREAM 11.5
     Rule("cache", mark_for_cache, r"/chat/completions \S* claude"),  # UPSTREAM 9.1
@@ -6938,9 +6957,12 @@ def plan_steps(subject: str, *learnt: str) -> List[Step]:
     """The rules that hold for "endpoint maker model", as steps; one walks."""
     steps: List[Step] = []
     repairs: Repairs = {}
+    talks = re.match(EVERYWHERE, subject)
     for rule in RULES:
         known = rule.where and re.match(rule.where, subject, re.I)
         if not known and rule.name not in learnt:
+            continue
+        if rule.kinds and not talks:  # texts are no objects to be shown
             continue
         if not rule.kinds:
             steps.append(rule.repair)
@@ -6974,10 +6996,8 @@ class Fitter:
         """Whether a refusal has taught a rule."""
         return rule in self._learnt.get(subject_of(endpoint, model), {})
 
-    def learn(self, fit: Fit, exc: ProxyError) -> str:
-        """Take in a refusal; a sentence on what it taught, "" = nothing new."""
-        if not isinstance(exc, UpstreamError) or exc.status != 400:
-            return ""
+    def learn(self, fit: Fit, exc: UpstreamError) -> str:
+        """Take in a refusal, a 400; a sentence on what it taught, "" = nothing new."""
         subject = subject_of(fit.endpoint, fit.model)
         learnt = self._learnt.get(subject, {})
         for rule in RULES:
@@ -6987,8 +7007,10 @@ class Fitter:
             known = learnt.get(rule.name, {})
             details = rule.learn(fit, "".join(filter(None, found.groups())))
             news = sorted(details - known.keys())
-            if not news:  # these words may be another rule's
+            if not details:  # these words may be another rule's
                 continue
+            if not news:
+                break
             for name in news:
                 keep_newest(known, name, None, MAX_LESSONS)
             learnt[rule.name] = known
@@ -6997,7 +7019,7 @@ class Fitter:
             names = [name for name in news[:8] if re.fullmatch(r"[\w.*-]{1,60}", name)]
             if rule.learn is thought_prints:
                 names = []
-            lesson = f"{rule.name} {', '.join(names)}"
+            lesson = f"{rule.name} {', '.join(names)}".rstrip()
             return f"{fit.model.id} refuses this, so it is sent otherwise: {lesson}"
         return ""
 
@@ -10743,7 +10765,7 @@ async def fold_answer(exchange: Exchange, translator: Any) -> JSON:
 # -- the handlers ------------------------------------------------------------------
 
 OUTPUT_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
-MAX_REPAIRS = 3  # a body may need more than one lesson; each is learnt once
+MAX_TRIES = 4  # a body may need more than one lesson; each is learnt once
 STALE_CATALOGUE = ("model_not_supported", "unsupported_api_for_model")
 
 
@@ -11025,12 +11047,16 @@ class App:
         client's body a Conversation, or another body for the endpoint."""
         exchange.who = exchange.who or self._copilot.who_pays(exchange.initiator)
         sent: Any = None
-        for _ in range(1 + MAX_REPAIRS):
+        for _ in range(2 * MAX_TRIES):
             fit, body = await apart(
                 exchange.size, lambda: self._fit_body(exchange, prepare)
             )
-            if (body, fit.betas) == sent:  # the lesson did not help
-                break
+            if (body, fit.betas) == sent:  # else another request was taught meanwhile
+                lesson = self._fitter.learn(fit, refusal)
+                if not lesson:
+                    break
+                log_event("info", "lesson", model=exchange.model.id, lesson=lesson)
+                continue
             sent = (body, fit.betas)
             headers = fit.headers
             del fit  # ten times its bytes, while a model thinks
@@ -11049,13 +11075,6 @@ class App:
             exchange.close()
             if refusal.status != 400:  # it teaches nothing
                 break
-            fit, _ = await apart(
-                exchange.size, lambda: self._fit_body(exchange, prepare)
-            )
-            lesson = self._fitter.learn(fit, refusal)
-            if not lesson:
-                break
-            log_event("info", "lesson", model=exchange.model.id, lesson=lesson)
         raise refusal
 
     def _fit_body(

@@ -5318,6 +5318,56 @@ def test_hub_keeps_a_call_that_cannot_be_told_yet(first, second, more):
     assert sink.told[1:] == [("arguments", 1, first + more), *rest]
 
 
+NAMELESS = [{"id": odd, "call_id": odd} for odd in ("", None, 5, [], {})] + [{}]
+
+
+@pytest.mark.parametrize("odd", NAMELESS, ids=lambda odd: str(odd.get("id", "absent")))
+@pytest.mark.parametrize("dialect", ["messages", "chat", "responses"])
+def test_hub_makes_the_ids_that_an_upstream_leaves_out(dialect, odd):
+    wire = RWire()
+    told = {"name": "ls", "input": {}, "arguments": "{}", **odd}
+    raw = m_start()
+    chunks = b""
+    for at in range(2):
+        raw += m_event("content_block_start", index=at, content_block={"type": "tool_use", **told})
+        raw += m_event("content_block_stop", index=at)
+        wire.item("done", at, {"type": "function_call", **told})
+        call = {"index": at, "function": told, **odd}
+        chunks += data({"choices": [{"delta": {"tool_calls": [call]}}]})
+    raw += m_event("message_delta", delta={"stop_reason": "tool_use"}) + m_event("message_stop")
+    items = [{"type": "function_call", **told} for _ in range(2)]
+    chunks += data({"choices": [{"finish_reason": "tool_calls"}]})
+    answers = {
+        "messages": (raw, cp.MessagesReader),
+        "chat": (chunks, cp.ChatReader),
+        "responses": (wire.end(output=items).raw, cp.ResponsesReader),
+    }
+    raw, reader = answers[dialect]
+    for fold in (False, True):
+        for writer, pattern in (
+            (cp.MessagesWriter("msg_1", "m", fold=fold), rb'"id":"(call_[^"]+)"'),
+            (cp.ChatWriter("chatcmpl-1", "m", 1, False, fold=fold), rb'"id":"(call_[^"]+)"'),
+            (r_writer(fold=fold), rb'"call_id":"(call_[^"]+)"'),
+        ):
+            machine = cp.Translation(reader(), writer)
+            out = machine.feed(raw) + machine.finish()
+            ids = re.findall(pattern, cp.dumps(machine.whole()) if fold else out)
+            assert len(set(ids)) == 2 and b'id":""' not in out, (writer, ids)
+
+
+def test_hub_forgives_a_call_behind_a_stop_sequence():
+    wire = RWire().message(0, ["one END"])
+    raw = wire.call(1, ['{"a":']).end().raw
+    machine = cp.Translation(
+        cp.ResponsesReader(), cp.ChatWriter("i", "m", 1, False, fold=True), stops=("END",)
+    )
+    machine.feed(raw)
+    machine.finish()
+    choice = machine.whole()["choices"][0]
+    assert choice["message"] == {"role": "assistant", "content": "one "}
+    assert choice["finish_reason"] == "stop"
+
+
 @pytest.mark.parametrize("stops", [["x"] * 100_000, ["x" * 257], ["x" * 10**6] * 2])
 def test_hub_refuses_stop_sequences_that_cost_too_much(stops):
     for parse, key in ((cp.parse_messages, "stop_sequences"), (cp.parse_chat, "stop")):
@@ -6863,6 +6913,12 @@ def test_chat_fast_route_tells_the_same():
     assert fast_ones > 300
 
 
+def test_chat_hands_on_the_pictures_of_a_model():
+    turn = cp.Turn("assistant", (cp.Text("see"), cp.Image("https://x/y")))
+    (sent,) = cp.encode_chat(cp.Conversation((turn,)), C_GPT41)["messages"]
+    assert [part["type"] for part in sent["content"]] == ["text", "image_url"]
+
+
 def test_chat_stream_error_usage_and_names():
     sink = cp.CallGuard(cp.ChatWriter("i", "m", 1, False), names={"short": C_LONG})
     sink.call("k", "c", "short")
@@ -7632,6 +7688,29 @@ def test_responses_second_output_of_a_call_is_told_as_text():
     assert sent == [*calls[:2], {"role": "user", "content": [r_item("input_text", text=told)]}]
 
 
+SEARCHES = [
+    ("a reminder", [("user", "find x"), ("system", "y")], "find x"),
+    (
+        "a result",
+        [
+            ("user", "find x"),
+            ("assistant", [USE]),
+            ("user", [{"type": "tool_result", "tool_use_id": "c1"}]),
+        ],
+        "find x",
+    ),
+    ("more", [("user", "find x"), ("assistant", "x"), ("user", "and y")], "find x\n\nand y"),
+    ("begun", [("user", "find x"), ("assistant", "pre")], "find x"),
+]
+
+
+@pytest.mark.parametrize("name, turns, query", SEARCHES, ids=[row[0] for row in SEARCHES])
+def test_responses_search_query_is_what_the_users_said(name, turns, query):
+    messages = [{"role": role, "content": content} for role, content in turns]
+    body = {"messages": messages, "max_tokens": 9, "tools": SEARCH_ASK["tools"]}
+    assert cp.search_query(body) == query
+
+
 def test_responses_web_search():
     body = fit_body("responses", cp.search_request("cats"), R_GPT, RESPONSES).body
     assert {key: body[key] for key in body if key != "include"} == {
@@ -7857,6 +7936,16 @@ def test_messages_reader_under_every_cut(name, raw, expected):
             assert told[-1][1].startswith(expected[-1][1])
         else:
             assert told == expected
+
+
+@pytest.mark.parametrize("choice", ["auto", "none", "required", "=f"])
+@pytest.mark.parametrize("parallel", [None, False])
+def test_messages_choice_needs_tools(choice, parallel):
+    conv = cp.Conversation((), tool_choice=choice, parallel=parallel)
+    assert not {"tools", "tool_choice"} & cp.encode_messages(conv, C_CLAUDE).keys()
+    conv = conv._replace(tools=(cp.Tool("f", "", {"type": "object"}),))
+    sent = cp.encode_messages(conv, C_CLAUDE)["tool_choice"]
+    assert sent == {"type": "none"} if choice == "none" else len(sent) > (parallel is False)
 
 
 def test_messages_reader_survives_wrong_types():
@@ -8114,6 +8203,23 @@ def test_responses_parse_tools_and_choice():
     ]
 
 
+def test_responses_found_tools_have_the_names_of_the_offered():
+    tools = [{"type": "function", "name": "a__b"}, R_SEARCH]
+    inner = {"type": "namespace", "name": "a", "tools": [{"type": "function", "name": "b"}]}
+    found = r_item("tool_search_output", call_id="c", tools=[inner])
+    conv = r_parsed(r_item("tool_search_call", call_id="c", arguments={}), found, tools=tools)
+    assert [tool.name for tool in conv.tools] == ["a__b", "tool_search", "a__b_"]
+    assert conv.turns[-1].parts == (cp.Result("c", (cp.Text("Found tools: a__b_"),)),)
+
+
+def test_responses_verbosity_is_carried():
+    conv = r_parsed(text={"verbosity": "low"})
+    assert cp.encode_chat(conv, C_GPT41)["verbosity"] == "low"
+    assert cp.encode_responses(conv, R_GPT)["text"] == {"verbosity": "low"}
+    with pytest.raises(cp.BadRequest, match="^text.verbosity: expected a string"):
+        r_parsed(text={"verbosity": 1})
+
+
 def test_responses_instructions_without_input():
     conv = cp.parse_responses({"input": "", "instructions": "do"})
     assert conv.turns == (cp.Turn("system", (cp.Text("do"),)),)
@@ -8184,6 +8290,43 @@ def r_told(told, tools=(), **options):
     assert check_responses(events) == fold.whole()["output"] and fold.take() == b""
     assert {**events[-1]["response"], **R_SPENT.cost} == fold.whole()
     return events, fold.whole()
+
+
+def test_responses_writer_tells_no_call_the_arguments_of_another():
+    writer = r_writer()
+    for key in (0, 1):
+        writer.call(key, "c%d" % key, "ls")
+        writer.arguments(key, '{"a":')
+    writer.arguments(0, " \n")  # behind its end, but nothing
+    writer.arguments(1, "1}")
+    with pytest.raises(cp.UpstreamError, match="continued tool call 0 after its end"):
+        writer.arguments(0, "2}")
+    writer.end(*R_TOOLS[1:])
+    assert [item["arguments"] for item in writer.whole()["output"]] == ['{"a":', '{"a":1}']
+
+
+@pytest.mark.parametrize("reason", ["length", "content_filter"])
+def test_responses_writer_takes_no_half_summary_for_a_compaction(reason):
+    writer = r_writer(compact=True)
+    writer.text("So far")
+    with pytest.raises(cp.UpstreamError, match="summary did not come whole"):
+        writer.end(reason, R_SPENT)
+    writer = r_writer(compact=True)
+    with pytest.raises(cp.UpstreamError, match="summary did not come whole"):
+        writer.end("stop", R_SPENT)
+
+
+def test_responses_compaction_is_nothing_but_its_summary():
+    told = [("reasoning", "hm"), ("opaque", "E", "messages:anthropic"), ("text", "So far")]
+    events, whole = r_told([*told, R_STOP], compact=True)
+    assert [item["type"] for item in whole["output"]] == ["compaction"]
+    assert cp.summary_text(whole["output"][0]) == cp.SUMMARY_LEAD + "So far"
+
+
+@pytest.mark.parametrize("kind", [{}, [], 1, None])
+def test_responses_reader_survives_an_item_of_no_kind(kind):
+    wire = RWire().item("added", 0, {"type": kind}).item("done", 0, {"type": kind, "name": "x"})
+    assert resp_read([wire.message(1, ["a"]).end().raw])[0] == ("text", "a")
 
 
 def test_responses_writer_gives_each_tool_back_as_what_it_is():
@@ -9693,6 +9836,12 @@ PDF = {
     "type": "document",
     "source": {"type": "base64", "media_type": "application/pdf", "data": "JVBERg=="},
 }
+
+
+def text_document(text):
+    return {"type": "document", "source": {"type": "text", "data": text}}
+
+
 ORPHAN_OK = "[result of a tool call that is not shown]\nok"
 REPAIRS = [  # name, model, what is put in, what comes out instead
     (
@@ -9877,6 +10026,34 @@ REPAIRS = [  # name, model, what is put in, what comes out instead
         },
     ),
     (
+        "advice in history",
+        "claude-haiku-4.5",
+        {
+            "messages": turns(
+                "a",
+                [
+                    {
+                        "type": "advisor_tool_result",
+                        "content": {"type": "advisor_redacted_result", "encrypted_content": "E"},
+                    }
+                ],
+                "c",
+            )
+        },
+        {
+            "messages": turns(
+                "a",
+                [
+                    words(
+                        '{"type":"advisor_tool_result",'
+                        '"content":{"type":"advisor_redacted_result"}}'
+                    )
+                ],
+                "c",
+            )
+        },
+    ),
+    (
         "search in history",
         "claude-haiku-4.5",
         {
@@ -10021,6 +10198,12 @@ REPAIRS = [  # name, model, what is put in, what comes out instead
         {"tools": [tool_of()], "tool_choice": {"type": "any"}},
     ),
     (
+        "choice with OpenAI's word",
+        "claude-haiku-4.5",
+        {"tools": [tool_of()], "tool_choice": {"type": "required"}},
+        {"tools": [tool_of()], "tool_choice": {"type": "any"}},
+    ),
+    (
         "choice of a function",
         "claude-haiku-4.5",
         {"tools": [tool_of()], "tool_choice": {"type": "function", "function": {"name": "t"}}},
@@ -10067,6 +10250,12 @@ REPAIRS = [  # name, model, what is put in, what comes out instead
                 "b",
             )
         },
+    ),
+    (
+        "documents that say nothing",
+        "claude-haiku-4.5",
+        {"messages": turns([text_document(""), text_document(" \n"), words("d")])},
+        {"messages": turns([words("d")])},
     ),
     (
         "document of blocks",
@@ -10323,8 +10512,8 @@ LESSONS = [  # what was said, the body and betas before, what goes up after
 ]
 
 
-def refusal(words, status=400):
-    return cp.upstream_error(status, {}, json.dumps({"error": {"message": words}}).encode())
+def refusal(words):
+    return cp.upstream_error(400, {}, json.dumps({"error": {"message": words}}).encode())
 
 
 @pytest.mark.parametrize("name, said, given, expected, betas", LESSONS, ids=[r[0] for r in LESSONS])
@@ -10359,14 +10548,8 @@ def test_native_lessons_prefill_signature_and_what_teaches_nothing():
     assert "claude-haiku-4.5" in fitter.learn(fit, refusal(PREFILL))
     assert prepared(body, fitter=fitter)[0]["messages"][-1]["role"] == "user"
     assert fitter.learn(fit, refusal(PREFILL)) == "", "no news is no reason to send again"
-    for exc in (
-        refusal(PREFILL, 500),
-        cp.ContextOverflow(9, 8),
-        refusal("no idea"),
-        refusal("input item ID does not belong to this connection"),
-        cp.BadRequest(PREFILL),
-    ):
-        assert cp.Fitter().learn(fit, exc) == ""
+    for said in ("no idea", "input item ID does not belong to this connection"):
+        assert cp.Fitter().learn(fit, refusal(said)) == ""
 
 
 def test_lessons_for_chat_and_responses():
@@ -10688,6 +10871,79 @@ def test_words_that_teach_one_rule_nothing_may_teach_the_next():
     fit = fit_body("responses", body, model, RESPONSES, fitter=fitter)
     assert fit.body["tools"] == [{**tool, "tools": [{**inner, "parameters": EMPTY}]}]
     assert fitter.has_learnt("namespaces", model, RESPONSES)
+
+
+def test_words_that_were_learnt_from_teach_no_later_rule():
+    fitter = cp.Fitter()
+    model = NATIVE["claude-opus-4.6"]
+    body = ask_of(model=model.id, thinking={"type": "disabled"}, output_config={"effort": "max"})
+    fit = fit_body("anthropic", body, model, MESSAGES, fitter=fitter)
+    words = "effort 'max' is not supported when thinking is disabled"
+    lesson = fitter.learn(fit, refusal(words))
+    assert lesson.endswith(": calm effort"), "no blank where there are no names"
+    assert fitter.learn(fit, refusal(words)) == ""  # of a twin, or once more
+    assert not fitter.has_learnt("effort", model, MESSAGES)
+    fit = fit_body("anthropic", body, model, MESSAGES, fitter=fitter)
+    assert fit.body["output_config"] == {"effort": "high"}
+
+
+LEARNT_PATHS = [  # words, what is given, what is left of it
+    ("metadata.foo", {"foo": 1}, {"foo": 1}),
+    ("metadata.foo", {"foo": 1, "metadata": None}, {"foo": 1, "metadata": None}),
+    ("metadata.foo", {"foo": 1, "metadata": {"foo": 2, "b": 3}}, {"foo": 1, "metadata": {"b": 3}}),
+    (
+        "system.0.cache_control.ephemeral.odd",
+        {"system": [words("s", cache_control={**MARKED, "odd": 1}, odd=2)]},
+        {"system": [words("s", cache_control=MARKED, odd=2)]},
+    ),
+]
+
+
+@pytest.mark.parametrize("path, given, left", LEARNT_PATHS)
+def test_learnt_paths_reach_what_they_name_only(path, given, left):
+    keys = re.sub(r"\.\d+", ".*", path).split(".")
+    cp.remove_path(given, keys)
+    assert given == left
+
+
+def test_document_of_blocks_tells_of_its_pictures():
+    source = {"type": "content", "content": [words("d"), picture("image/png")]}
+    body = ask_of(messages=says({"type": "document", "source": source}))
+    fit = fit_body("anthropic", body, NATIVE["claude-haiku-4.5"], MESSAGES)
+    assert fit.body["messages"] == turns([words("d")])
+    assert list(fit.left_out) == ["images of a document"]
+
+
+def test_reference_is_renamed_and_looked_for():
+    def sent(*offered):
+        found = result_of("a", [{"type": "tool_reference", "tool_name": "m.t"}])
+        body = ask_of(
+            tools=[tool_of(name) for name in ("t", *offered)],
+            messages=turns("a", [use_of("a")], [found]),
+        )
+        return prepared(body)[0]["messages"][-1]["content"][0]["content"]
+
+    short = cp.short_name("m.t")
+    assert sent("m.t") == [{"type": "tool_reference", "tool_name": short}]
+    assert sent() == [words("Tool m.t is not available.")]
+
+
+def test_lessons_of_other_endpoints_break_nothing():
+    fitter = cp.Fitter()
+    model = cp.Model("m")
+    for words in (
+        PREFILL,
+        "response_format is not supported",
+        "effort is not supported",
+        "vision is not supported",
+        "'input_file'",
+        "Unknown parameter: 'stop'",
+        "Unexpected role 'system'",
+    ):
+        fit = fit_body("openai", {"input": ["x"]}, model, "/embeddings", fitter=fitter)
+        assert fitter.learn(fit, refusal(words)), words
+    fit = fit_body("openai", {"input": ["x"]}, model, "/embeddings", fitter=fitter)
+    assert fit.body == {"input": ["x"], "model": "m"}
 
 
 def test_what_has_meaning_is_never_learnt_away():
@@ -11044,6 +11300,28 @@ RULE_ROWS = [
             "thinking": {"type": "enabled", "budget_tokens": 2000},
             "tools": [tool_of()],
             "messages": turns("a", [use_of("u")], [result_of("u")]),
+        },
+        {"thinking": LEFT},
+    ),
+    RuleRow(
+        "lost thinking",  # as it goes up: with the result that the client lost
+        A,
+        "claude-sonnet-4.5",
+        {
+            "thinking": {"type": "enabled", "budget_tokens": 2000},
+            "tools": [tool_of()],
+            "messages": turns("a", [use_of("v")], "b"),
+        },
+        {"thinking": LEFT},
+    ),
+    RuleRow(
+        "lost thinking",
+        P,
+        "claude-sonnet-4.5",
+        {
+            "reasoning": {"effort": "high"},
+            "tools": [flat_tool(EMPTY)],
+            "input": [*hi_turn(), item_call("w"), *hi_turn("x")],
         },
         {"thinking": LEFT},
     ),
@@ -11416,6 +11694,14 @@ RULE_ROWS = [
         {"messages": turns("a", "b", "Please continue.")},
     ),
     RuleRow(
+        "prefill",
+        P,
+        SOL,
+        {"input": turns("a", "b")},
+        {"input": turns("a", "b", "Please continue.")},
+        words=PREFILL,
+    ),
+    RuleRow(
         "names",
         A,
         HAIKU,
@@ -11428,6 +11714,16 @@ RULE_ROWS = [
         HAIKU,
         {"messages": turns("a", [use_of("u", "old")], [result_of("u")])},
         {"tools": [tool_of("old", description="No longer available: do not call it.")]},
+    ),
+    RuleRow(
+        "tool list",
+        A,
+        HAIKU,
+        {
+            "tool_choice": {"type": "any"},
+            "messages": turns("a", [use_of("u", "old")], [result_of("u")]),
+        },
+        {"tool_choice": LEFT},
     ),
     RuleRow(
         "tool list",
@@ -11666,6 +11962,7 @@ RULE_ORDER = [  # the first must come before the second, and why
     ("empty turns", "pairs", "an empty turn parts a call from its result"),
     ("ids", "pairs", "pairs are found by the new ids"),
     ("pairs", "prefill", "a result may be added behind the last call"),
+    ("prefill", "lost thinking", "a refusal teaches it from the turns as they went up"),
     ("result marks", "marks", "a lifted mark is counted"),
     ("marks", "too many marks", "they are counted first"),
     ("pairs", "too many marks", "none is added after"),
@@ -17971,6 +18268,34 @@ async def test_lesson_is_one_repair_one_replay_and_remembered(
     answer = await proxy.post("/v1/messages", body)
     assert answer.status == 400 and len(up.asked(path)) == 4
     assert "something else is wrong" in answer.json["error"]["message"]
+
+
+TWINS = [row for row in LEARNT if row[0] in ("extra input", "in a tool", "effort")]
+
+
+@pytest.mark.parametrize("name, model, more, refusal, gone", TWINS, ids=[row[0] for row in TWINS])
+def test_lesson_that_another_request_has_learnt_meanwhile(name, model, more, refusal, gone):
+    async def scenario():
+        async with HoldingUpstream() as up, QuickProxy(up) as proxy:
+            await proxy.get("/v1/models")
+            up.hold = asyncio.Event()
+            up.script["POST", MESSAGES] = [refusal] * 3 if refusal else []
+            body = {**HELLO, "model": model, **more}
+            twins = [asyncio.ensure_future(proxy.post("/v1/messages", body)) for _ in range(3)]
+            assert await until(lambda: len(up.asked(MESSAGES)) == 3)
+            up.hold.set()
+            assert [answer.status for answer in await asyncio.gather(*twins)] == [200] * 3
+            asked = [gone in request.body for request in up.asked(MESSAGES)]
+            assert asked == [True] * 3 + [False] * 3
+
+    run(scenario())
+
+
+@whole_program()
+async def test_only_a_400_teaches(up, proxy):
+    up.script["POST", MESSAGES] = [whole(422, {"error": {"message": PREFILL}})]
+    answer = await proxy.post("/v1/messages", {**HELLO, "model": "claude-haiku-4.5"})
+    assert answer.status != 200 and len(up.asked(MESSAGES)) == 1
 
 
 UNREAD = "The encrypted content gAA... could not be verified. Reason: it did not match."
