@@ -5795,7 +5795,8 @@ def say_format(fit: Fit) -> None:
 UNSERVED_BY_MESSAGES = ("web_search_", "web_fetch_", "advisor_")
 # "The requested tool is not supported": seen for each of these (UPSTREAM 10.1).
 UNSERVED_BY_RESPONSES = (
-    "mcp code_interpreter file_search computer_use computer_use_preview local_shell"
+    "mcp code_interpreter file_search computer computer_use computer_use_preview"
+    " local_shell"
 ).split()
 
 

@@ -5686,6 +5686,8 @@ def test_messages_parse_in_linear_time(turns):
 ADAPTIVE = cp.Model("claude-a", vendor="Anthropic", adaptive=True)
 BUDGETED = cp.Model("claude-b", vendor="Anthropic", budget=(1024, 32000))
 THOUGHTLESS = cp.Model("claude-c", vendor="Anthropic")
+ONE_TOOL = (cp.Tool("f", "does", {"type": "object"}),)
+ONE_SENT = {"tools": [{"name": "f", "description": "does", "input_schema": {"type": "object"}}]}
 ENCODED = [  # settings of a conversation, the model, more than model, stream and messages
     ({}, ADAPTIVE, {}),
     ({"max_tokens": 9, "top_p": 0, "stop": ("k",)}, BUDGETED, {"stop_sequences": ["k"]}),
@@ -5695,17 +5697,27 @@ ENCODED = [  # settings of a conversation, the model, more than model, stream an
     ({"effort": "high"}, THOUGHTLESS, {}),
     ({"effort": "none"}, ADAPTIVE, {}),
     ({"parallel": True}, ADAPTIVE, {}),
+    ({"parallel": False, "tool_choice": "required"}, ADAPTIVE, {}),
     (
-        {"parallel": False},
+        {"parallel": False, "tools": ONE_TOOL},
         ADAPTIVE,
-        {"tool_choice": {"type": "auto", "disable_parallel_tool_use": True}},
+        {**ONE_SENT, "tool_choice": {"type": "auto", "disable_parallel_tool_use": True}},
     ),
     (
-        {"parallel": False, "tool_choice": "required"},
+        {"parallel": False, "tool_choice": "required", "tools": ONE_TOOL},
         ADAPTIVE,
-        {"tool_choice": {"type": "any", "disable_parallel_tool_use": True}},
+        {**ONE_SENT, "tool_choice": {"type": "any", "disable_parallel_tool_use": True}},
     ),
-    ({"tool_choice": "=f"}, ADAPTIVE, {"tool_choice": {"type": "tool", "name": "f"}}),
+    (
+        {"parallel": False, "tool_choice": "none", "tools": ONE_TOOL},
+        ADAPTIVE,
+        {**ONE_SENT, "tool_choice": {"type": "none"}},
+    ),
+    (
+        {"tool_choice": "=f", "tools": ONE_TOOL},
+        ADAPTIVE,
+        {**ONE_SENT, "tool_choice": {"type": "tool", "name": "f"}},
+    ),
     ({"schema": {"schema": SCHEMA["schema"]}}, ADAPTIVE, {"output_config": {"format": SCHEMA}}),
     ({"schema": {}}, ADAPTIVE, {"system": [said(cp.JSON_ONLY)]}),
 ]
