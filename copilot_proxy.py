@@ -1326,8 +1326,7 @@ def _parse_fields(lines: List[str]) -> Headers:
     headers = dict(pairs)
     if len(headers) < len(pairs):
         for name in headers:
-            values = [value for key, value in pairs if key == name]
-            headers[name] = ", ".join(values)
+            headers[name] = ", ".join([value for key, value in pairs if key == name])
     return headers
 
 
@@ -3488,8 +3487,7 @@ def _parse_turn(message: JSON, path: str) -> Turn:
     parse = _parse_assistant if role == "assistant" else _parse_content
     parts = [part for part in parse(message, path) if part != Text("")]
     if role == "tool":
-        call_id = required_text(message, "tool_call_id", path)
-        parts = [Result(call_id, tuple(parts))]
+        parts = [Result(required_text(message, "tool_call_id", path), tuple(parts))]
     return Turn(TURN_ROLES[role], tuple(parts))
 
 
@@ -3934,8 +3932,7 @@ class ChatWriter:
 
     def _write_chunk(self, delta: JSON, reason: Optional[str] = None) -> None:
         if not self._fold:
-            chunk = self._with_choice("delta", delta, reason)
-            self._out.append(encode_sse("", chunk))
+            self._out.append(encode_sse("", self._with_choice("delta", delta, reason)))
 
     def _put(self, key: Any, text: str) -> None:
         """Add to a field of the message, or to a call's arguments by its index."""
@@ -4352,8 +4349,7 @@ def _choice_among(body: JSON, table: ToolTable) -> str:
     if kind.startswith(SPARED_TOOLS):
         table.left_out["tool_choice " + kind] = None
         return ""
-    entries = objects(choice.get("tools", [choice]))
-    names = dict.fromkeys(map(table.name_of, entries))
+    names = dict.fromkeys(map(table.name_of, objects(choice.get("tools", [choice]))))
     chosen = {name: tool for name, tool in table.tools.items() if name in names}
     if not chosen:
         wanted = ", ".join(names)[:64]
@@ -4677,8 +4673,7 @@ class ResponsesReader(Reader):
             take_failure(self, obj)
             self.finish_reason = "error"
         elif kind in self._events:
-            step = self._events[kind]
-            step(self, kind, typed(obj, "output_index", int), obj, sink)
+            self._events[kind](self, kind, typed(obj, "output_index", int), obj, sink)
 
 
 # --- answers for Responses clients ----------------------------------------------------
@@ -4813,8 +4808,7 @@ class ResponsesWriter:
         if self._open is None or self._open.form is not form:
             self._close_item()
             parts: List[JSON] = []
-            item = {**form["item"], form["parts"]: parts}
-            self._open = self._add_item(item, form)
+            self._open = self._add_item({**form["item"], form["parts"]: parts}, form)
             place = self._open.place
             place[form["parts"] + "_index"] = 0
             self._write(form["part_event"] + ".added", **place, part=form["part"])
@@ -9929,8 +9923,7 @@ def who_asks(headers: Headers, body: JSON, session: str) -> Initiator:
     if prompt:
         return Initiator("user", prompt)
     if any(map(headers.get, SESSION_HEADERS)):
-        key = (session, hash(texts[-1] or dumps(item)))
-        return Initiator("user", key, len(items))
+        return Initiator("user", (session, hash(texts[-1] or dumps(item))), len(items))
     # Without a session of its own a client's same words may well be typed again.
     return Initiator("user", object())
 
@@ -10078,6 +10071,11 @@ class CopilotClient:
         self._choices: Dict[str, Cached] = {}  # session -> the model that Auto chose
         self.auto_failure = ""  # why the last choice was not to be had
         self._auto_after = 0.0
+
+    def close(self) -> None:
+        """Leave what is being fetched: nobody would close what it gives back."""
+        for cached in (self._models, self._quota, *self._choices.values()):
+            cached.close()
 
     def _check_owner(self) -> None:
         """Start anew when another account has signed in; raises AuthRequired."""
@@ -12014,6 +12012,7 @@ class Program:
         if self.listens:
             await self.server.close(grace)
         self.auth.close()
+        self.copilot.close()
         await self.pool.close()
         await self.direct.close()
 
