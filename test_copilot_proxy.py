@@ -17938,6 +17938,18 @@ async def test_no_parsed_request_is_held_while_a_model_thinks(up, proxy, cell):
     assert (await asking).status == 200
 
 
+@whole_program()
+async def test_close_leaves_what_is_fetched_in_the_background(up, proxy):
+    await proxy.post(NATIVE_CELL.path, NATIVE_CELL.body(True))
+    up.script["GET", "/copilot_internal/user"] = [(200, JSON_KIND, [HANG])]
+    reading = asyncio.ensure_future(proxy.program.copilot.quota())
+    assert await until(lambda: up.asked("/copilot_internal/user"))
+    await proxy.program.close(0.1)
+    with pytest.raises(cp.ProxyError):
+        await reading
+    assert await until(lambda: up.open == 0)  # also the one that was asked
+
+
 @EACH_CELL
 @whole_program(ping_interval=0.005)
 async def test_pings_only_between_events(up, proxy, cell):
